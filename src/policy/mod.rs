@@ -1,0 +1,27 @@
+//! What to do with a name: matcher + catalogue + policy -> [`Verdict`].
+//!
+//! Pure code without I/O, clocks or locks. The server's fast path, `taciturn check`, the API and the tests
+//! all call [`RuleSet::decide`].
+//!
+//! Which rule wins:
+//! 1. Tiers: the owner's own rules, then allow and block rules of the lists, then the catalogue (and lists
+//!    that only record), then vendor zones that no entry classifies.
+//! 2. Within a tier allow beats block.
+//! 3. Then the most specific rule: more labels first, an exact rule before one that covers what lies below,
+//!    a literal name before a pattern, a pattern before a regular expression.
+//! 4. What is still tied: block before record, then the list that stands first.
+
+mod category;
+mod decide;
+mod matcher;
+mod rule;
+pub mod special;
+
+pub use category::{Action, Category, Policy};
+pub use decide::{
+    BadRegex, Effect, Entry, Hit, HitKind, ListInfo, RuleSet, RuleSetBuilder, Tier, Verdict,
+    check_regex,
+};
+pub use matcher::glob::{Glob, GlobError};
+pub use matcher::networks::Networks;
+pub use rule::{Pattern, Rule, Scope};
