@@ -1,2 +1,4 @@
+pub mod config;
+pub mod lists;
 pub mod policy;
 pub mod wire;

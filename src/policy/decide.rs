@@ -58,6 +58,8 @@ pub struct Entry {
     pub sources: Vec<String>,
     /// What stops working when it is blocked.
     pub breaks: String,
+    /// Names seen in the wild that a pattern or parent stands for.
+    pub known: Vec<String>,
 }
 
 /// What a rule asks for.
@@ -225,7 +227,11 @@ impl RuleSet {
                 if fits {
                     let kind = HitKind::Literal(depth as u8, rule.scope);
                     let shape = Shape::literal(depth, rule.scope);
-                    let hit = Hit { kind, effect: rule.effect, list: rule.list };
+                    let hit = Hit {
+                        kind,
+                        effect: rule.effect,
+                        list: rule.list,
+                    };
                     found(self.rank(policy, &hit, shape), hit);
                 }
             }
@@ -233,7 +239,11 @@ impl RuleSet {
                 let rule = &self.globs[number as usize];
                 if rule.glob.matches_prefix_of(name) {
                     let kind = HitKind::Glob(number);
-                    let hit = Hit { kind, effect: rule.effect, list: rule.list };
+                    let hit = Hit {
+                        kind,
+                        effect: rule.effect,
+                        list: rule.list,
+                    };
                     found(self.rank(policy, &hit, Shape::glob(&rule.glob)), hit);
                 }
             }
@@ -244,7 +254,11 @@ impl RuleSet {
             for number in &self.regex_set.matches(text.as_bytes()) {
                 let rule = &self.regexes[number];
                 let kind = HitKind::Regex(number as u32);
-                let hit = Hit { kind, effect: rule.effect, list: rule.list };
+                let hit = Hit {
+                    kind,
+                    effect: rule.effect,
+                    list: rule.list,
+                };
                 found(self.rank(policy, &hit, Shape::REGEX), hit);
             }
         }
@@ -270,9 +284,7 @@ impl RuleSet {
     fn is_exception(&self, effect: Effect) -> bool {
         match effect {
             Effect::Act(action) => action == Action::Allow,
-            Effect::Entry(entry) => {
-                self.entries[entry as usize].category == Category::MustResolve
-            }
+            Effect::Entry(entry) => self.entries[entry as usize].category == Category::MustResolve,
         }
     }
 
@@ -340,7 +352,9 @@ impl RuleSet {
     pub fn literal_rules(&self) -> impl Iterator<Item = (Name, Scope, Effect)> + '_ {
         self.table.iter().flat_map(|(name, cell)| {
             let rules = &self.cells[cell as usize].literal;
-            rules.iter().map(move |rule| (name.clone(), rule.scope, rule.effect))
+            rules
+                .iter()
+                .map(move |rule| (name.clone(), rule.scope, rule.effect))
         })
     }
 
@@ -439,7 +453,11 @@ impl RuleSetBuilder {
         let list = (self.lists.len() - 1) as u16;
         match pattern {
             Pattern::Name(name, scope) => {
-                let rule = LiteralRule { scope, effect, list };
+                let rule = LiteralRule {
+                    scope,
+                    effect,
+                    list,
+                };
                 self.change_cell(&name, |cell| {
                     let new = !cell.literal.contains(&rule);
                     if new {

@@ -27,6 +27,7 @@ fn entry(pattern: &str, category: Category) -> Entry {
         evidence: String::new(),
         sources: Vec::new(),
         breaks: String::new(),
+        known: Vec::new(),
     }
 }
 
@@ -148,7 +149,10 @@ fn the_most_specific_rule_wins() {
     assert_eq!(winner(&set, "shop.vendor.test").0, Action::Record);
     assert_eq!(winner(&set, "stat-us.shop.vendor.test").0, Action::Block);
     assert_eq!(winner(&set, "stat-eu.shop.vendor.test").0, Action::Record);
-    assert_eq!(winner(&set, "other.test").1, "zone unclassified suffix test");
+    assert_eq!(
+        winner(&set, "other.test").1,
+        "zone unclassified suffix test"
+    );
     assert_eq!(winner(&set, "shop.test").0, Action::Block);
 }
 
@@ -200,8 +204,13 @@ fn rule_texts_read_like_the_list() {
     assert_eq!(text("c.d.b.example"), "*.b.example");
     assert_eq!(text("a-1.example"), "a-*.example");
     assert_eq!(text("x12.test"), "/^x[0-9]+/");
-    let hit = set.decide_address(&policy, "192.0.2.9".parse().unwrap()).hit;
-    assert_eq!(set.rule_text(&hit.unwrap(), &name("q.test")), "192.0.2.0/24");
+    let hit = set
+        .decide_address(&policy, "192.0.2.9".parse().unwrap())
+        .hit;
+    assert_eq!(
+        set.rule_text(&hit.unwrap(), &name("q.test")),
+        "192.0.2.0/24"
+    );
 }
 
 #[test]

@@ -59,7 +59,11 @@ impl Default for SpecialNames {
         let fixed = EMPTY_ZONES.iter().map(|zone| (*zone).to_owned());
         let parse = |text: &str| Name::from_text(text).unwrap_or(Name::ROOT);
         Self {
-            empty: fixed.chain(private).chain(shared).map(|t| parse(&t)).collect(),
+            empty: fixed
+                .chain(private)
+                .chain(shared)
+                .map(|t| parse(&t))
+                .collect(),
             localhost: parse("localhost"),
             resolver_arpa: parse("resolver.arpa"),
         }

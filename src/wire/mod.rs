@@ -70,9 +70,13 @@ pub mod rcode {
 }
 
 pub(crate) fn u16_at(message: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?))
+    Some(u16::from_be_bytes(
+        message.get(at..at + 2)?.try_into().ok()?,
+    ))
 }
 
 pub(crate) fn u32_at(message: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(message.get(at..at + 4)?.try_into().ok()?))
+    Some(u32::from_be_bytes(
+        message.get(at..at + 4)?.try_into().ok()?,
+    ))
 }

@@ -113,9 +113,7 @@ pub fn read_name(message: &[u8], mut at: usize) -> Result<Name, Malformed> {
                 return Name::read(&wire[..=filled]).map_err(|_| Malformed);
             }
             1..=63 => {
-                let label = message
-                    .get(at..at + 1 + length as usize)
-                    .ok_or(Malformed)?;
+                let label = message.get(at..at + 1 + length as usize).ok_or(Malformed)?;
                 if filled + label.len() >= wire.len() {
                     return Err(Malformed);
                 }
@@ -147,8 +145,14 @@ pub fn extended_errors(options: &[u8]) -> Vec<(u16, String)> {
         };
         if code == 15 && data.len() >= 2 {
             let text = String::from_utf8_lossy(&data[2..]);
-            let text = text.trim_end_matches('\0').chars().filter(|c| !c.is_control());
-            errors.push((u16::from_be_bytes([data[0], data[1]]), text.take(200).collect()));
+            let text = text
+                .trim_end_matches('\0')
+                .chars()
+                .filter(|c| !c.is_control());
+            errors.push((
+                u16::from_be_bytes([data[0], data[1]]),
+                text.take(200).collect(),
+            ));
         }
         at += 4 + length as usize;
     }
@@ -215,7 +219,11 @@ mod tests {
     fn every_cut_is_refused() {
         let message = response();
         for cut in 0..message.len() {
-            assert_eq!(walk(&message[..cut], |_| {}), Err(Malformed), "cut at {cut}");
+            assert_eq!(
+                walk(&message[..cut], |_| {}),
+                Err(Malformed),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -230,7 +238,8 @@ mod tests {
 
     #[test]
     fn extended_errors_are_read_and_cleaned() {
-        let options = b"\x00\x0f\x00\x06\x00\x16a\x1bb\x00\x00\x0c\x00\x01\x00\x00\x0f\x00\x02\x00\x03";
+        let options =
+            b"\x00\x0f\x00\x06\x00\x16a\x1bb\x00\x00\x0c\x00\x01\x00\x00\x0f\x00\x02\x00\x03";
         assert_eq!(
             extended_errors(options),
             [(22, "ab".to_owned()), (3, String::new())]

@@ -125,8 +125,14 @@ mod tests {
     #[test]
     fn stars_stay_within_a_label() {
         assert!(matches("adx-*.heytapmobile.com", "adx-fr.heytapmobile.com"));
-        assert!(matches("adx-*.heytapmobile.com", "x.adx-fr.heytapmobile.com"));
-        assert!(!matches("adx-*.heytapmobile.com", "adx-fr.x.heytapmobile.com"));
+        assert!(matches(
+            "adx-*.heytapmobile.com",
+            "x.adx-fr.heytapmobile.com"
+        ));
+        assert!(!matches(
+            "adx-*.heytapmobile.com",
+            "adx-fr.x.heytapmobile.com"
+        ));
         assert!(!matches("adx-*.heytapmobile.com", "adx.heytapmobile.com"));
         assert!(!matches("adx-*.heytapmobile.com", "heytapmobile.com"));
         assert!(matches("ad.*.xiaomi.com", "api.ad.intl.xiaomi.com"));
@@ -145,6 +151,9 @@ mod tests {
             Glob::from_text("a..*.b"),
             Err(GlobError::Name(NameError::EmptyLabel))
         ));
-        assert_eq!(Glob::from_text("A-*.Mi.com.").unwrap().to_string(), "a-*.mi.com");
+        assert_eq!(
+            Glob::from_text("A-*.Mi.com.").unwrap().to_string(),
+            "a-*.mi.com"
+        );
     }
 }

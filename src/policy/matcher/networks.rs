@@ -25,7 +25,10 @@ impl<V> Networks<V> {
     /// Adds a network, unless it is there already.
     pub fn add(&mut self, network: IpNet, value: V) {
         let network = network.trunc();
-        if let Err(at) = self.lengths.binary_search_by(|l| network.prefix_len().cmp(l)) {
+        if let Err(at) = self
+            .lengths
+            .binary_search_by(|l| network.prefix_len().cmp(l))
+        {
             self.lengths.insert(at, network.prefix_len());
         }
         self.by_network.entry(network).or_insert(value);

@@ -215,7 +215,11 @@ fn finish(state: u64) -> u64 {
 
 fn full_hash(name: &Name) -> u64 {
     let labels = name.labels();
-    finish((0..labels).rev().fold(SEED, |state, at| extend(state, name.label(at))))
+    finish(
+        (0..labels)
+            .rev()
+            .fold(SEED, |state, at| extend(state, name.label(at))),
+    )
 }
 
 #[cfg(test)]
@@ -233,11 +237,16 @@ mod tests {
     #[test]
     fn finds_suffixes_root_first() {
         let mut table = Table::default();
-        for (value, text) in ["com", "a.com", "b.a.com", "xa.com", "."].into_iter().enumerate() {
+        for (value, text) in ["com", "a.com", "b.a.com", "xa.com", "."]
+            .into_iter()
+            .enumerate()
+        {
             table.set(&name(text), value as u32);
         }
         let mut found = Vec::new();
-        table.each_suffix(&name("c.b.a.com"), |value, labels| found.push((value, labels)));
+        table.each_suffix(&name("c.b.a.com"), |value, labels| {
+            found.push((value, labels))
+        });
         assert_eq!(found, [(4, 0), (0, 1), (1, 2), (2, 3)]);
     }
 
