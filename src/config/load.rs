@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{BlockKind, Config, Policy};
+use super::{Config, Policy};
+use crate::answer::BlockKind;
 use crate::lists::Format;
 use crate::policy::Category;
 

@@ -20,6 +20,7 @@ pub use load::{ConfigError, EXAMPLE, Loaded, load, parse};
 pub use upstream_url::{Transport, UpstreamUrl, UpstreamUrlError};
 pub use values::{DomainName, Glob, ListUrl, LocalData, Period, Size};
 
+use crate::answer::BlockKind;
 use crate::lists::assemble::OwnRules;
 use crate::lists::{Assembled, CacheFolder, Format, ListSpec, Source, assemble};
 use crate::policy::{Action, Category};
@@ -223,23 +224,6 @@ impl Default for Cache {
             failure_ttl: Period(Duration::from_secs(5)),
         }
     }
-}
-
-/// How a blocked name is answered.
-#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq, Default)]
-#[serde(rename_all = "lowercase")]
-pub enum BlockKind {
-    /// `0.0.0.0` and `::`.
-    #[default]
-    Null,
-    /// No such name.
-    Nxdomain,
-    /// The name has nothing of this type.
-    Nodata,
-    /// Refused.
-    Refused,
-    /// Addresses of the owner's choice.
-    Address,
 }
 
 /// What is done per category, and how a blocked name is answered.
