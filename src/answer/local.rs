@@ -15,7 +15,7 @@ pub enum Local {
     /// These addresses.
     Addresses(Vec<IpAddr>),
     /// Another name, local or not.
-    Alias(Name),
+    Alias(Box<Name>),
     /// The names of an address.
     Reverse(Vec<Name>),
 }
@@ -145,7 +145,7 @@ mod tests {
                     "fd00::2".parse().unwrap(),
                 ]),
             ),
-            (name("files.lan"), Local::Alias(name("nas.lan"))),
+            (name("files.lan"), Local::Alias(Box::new(name("nas.lan")))),
         ]);
         let of = |asked: &str, qtype| answers(&records, asked, qtype);
         assert_eq!(of("nas.lan", rtype::A).unwrap(), ["192.168.1.2"]);

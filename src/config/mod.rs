@@ -17,7 +17,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use load::{ConfigError, EXAMPLE, Loaded, load, parse};
-pub use upstream_url::{Transport, UpstreamUrl, UpstreamUrlError};
+pub use upstream_url::{Host, Transport, UpstreamUrl, UpstreamUrlError};
 pub use values::{DomainName, Glob, ListUrl, LocalData, Period, Size};
 
 use crate::answer::BlockKind;

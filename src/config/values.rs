@@ -173,7 +173,7 @@ pub enum LocalData {
     /// These addresses.
     Addresses(Vec<IpAddr>),
     /// Another name.
-    Alias(Name),
+    Alias(Box<Name>),
 }
 
 impl<'de> Deserialize<'de> for LocalData {
@@ -194,7 +194,7 @@ impl<'de> Deserialize<'de> for LocalData {
                     return Ok(LocalData::Addresses(vec![address]));
                 }
                 match Name::from_text(text) {
-                    Ok(name) if name.labels() > 0 => Ok(LocalData::Alias(name)),
+                    Ok(name) if name.labels() > 0 => Ok(LocalData::Alias(Box::new(name))),
                     _ => Err(E::custom(format!(
                         "`{text}` is neither an address nor a name; expected {EXPECTED}"
                     ))),

@@ -341,6 +341,11 @@ impl RuleSet {
         }
     }
 
+    /// How many labels the shortest name has that a pattern fits.
+    pub(super) fn glob_labels(&self, number: u32) -> usize {
+        self.globs[number as usize].glob.labels()
+    }
+
     /// How many literal names, patterns, regular expressions and networks there are, and how many bytes
     /// the literal names take.
     pub fn size(&self) -> (usize, usize) {

@@ -13,6 +13,7 @@
 
 mod category;
 mod decide;
+mod explain;
 mod matcher;
 mod rule;
 pub mod special;
@@ -22,6 +23,7 @@ pub use decide::{
     BadRegex, Effect, Entry, Hit, HitKind, ListInfo, RuleSet, RuleSetBuilder, Tier, Verdict,
     check_regex,
 };
+pub use explain::{Explanation, OtherRule, explain};
 pub use matcher::glob::{Glob, GlobError};
 pub use matcher::networks::Networks;
 pub use rule::{Pattern, Rule, Scope};

@@ -1,0 +1,186 @@
+//! Bytes in, bytes out: sockets, framing and limits. Knows no lists.
+//!
+//! The accept loops are our own, because a connection has to carry who it belongs to; answers come from
+//! [`Resolver::quick`](crate::resolve::Resolver::quick) at once, or from
+//! [`Resolver::answer`](crate::resolve::Resolver::answer) in a task of their own.
+
+mod limits;
+pub mod tcp;
+pub mod udp;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Listen;
+use crate::resolve::Resolver;
+
+/// An address that cannot be listened on, and the mend.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({protocol}): {reason}")]
+pub struct ListenError {
+    address: SocketAddr,
+    protocol: &'static str,
+    reason: String,
+}
+
+impl ListenError {
+    /// Puts a system error into words, with what to do about it.
+    pub fn new(address: SocketAddr, protocol: &'static str, error: &io::Error) -> Self {
+        let port = address.port();
+        let reason = match error.kind() {
+            io::ErrorKind::AddrInUse => format!(
+                "another program has the port; find it with `ss -lntup 'sport = :{port}'`, stop it, \
+                 or choose another port in the configuration"
+            ),
+            io::ErrorKind::PermissionDenied => format!(
+                "ports below 1024 need a right; give it with \
+                 `setcap cap_net_bind_service=+ep $(command -v taciturn)`, or choose a port above \
+                 1023 instead of {port}"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine does not have that address; `ip address` shows those it has"
+                    .to_owned()
+            }
+            _ => error.to_string(),
+        };
+        Self {
+            address,
+            protocol,
+            reason,
+        }
+    }
+}
+
+/// The listeners, by address; addresses can be added and removed while the others go on.
+pub struct Listeners {
+    resolver: Arc<Resolver>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    running: HashMap<SocketAddr, CancellationToken>,
+}
+
+impl Listeners {
+    /// Listens nowhere yet. What is stopped by `stop` is tracked by `tasks`.
+    pub fn new(resolver: Arc<Resolver>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self {
+            resolver,
+            tasks,
+            stop,
+            running: HashMap::new(),
+        }
+    }
+
+    /// Listens where `config` says: on new addresses first, then no longer on those that are gone.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be had. Those that ran before go on running.
+    pub fn apply(&mut self, config: &Listen) -> Result<(), ListenError> {
+        let mut fresh = Vec::new();
+        for address in &config.dns {
+            if !self.running.contains_key(address) {
+                fresh.push((*address, bind(*address, config)?));
+            }
+        }
+        for (address, sockets) in fresh {
+            let token = self.stop.child_token();
+            self.start(address, sockets, config, &token);
+            self.running.insert(address, token);
+        }
+        self.running.retain(|address, token| {
+            let wanted = config.dns.contains(address);
+            if !wanted {
+                tracing::info!("no longer listening on {address}");
+                token.cancel();
+            }
+            wanted
+        });
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        address: SocketAddr,
+        sockets: Sockets,
+        settings: &Listen,
+        token: &CancellationToken,
+    ) {
+        for socket in sockets.udp {
+            let worker = udp::Worker {
+                socket: Arc::new(socket),
+                resolver: self.resolver.clone(),
+                tasks: self.tasks.clone(),
+                payload: usize::from(settings.udp_payload),
+            };
+            self.tasks.spawn(worker.run(token.clone()));
+        }
+        let listener = tcp::Listener::new(
+            sockets.tcp,
+            self.resolver.clone(),
+            self.tasks.clone(),
+            settings,
+        );
+        self.tasks.spawn(listener.run(token.clone()));
+        tracing::info!("listening on {address} (UDP and TCP)");
+    }
+}
+
+struct Sockets {
+    udp: Vec<tokio::net::UdpSocket>,
+    tcp: tokio::net::TcpListener,
+}
+
+fn bind(address: SocketAddr, settings: &Listen) -> Result<Sockets, ListenError> {
+    let tcp = bind_tcp(address).map_err(|error| ListenError::new(address, "TCP", &error))?;
+    let udp = bind_udp(address, settings.udp_sockets)
+        .map_err(|error| ListenError::new(address, "UDP", &error))?;
+    Ok(Sockets { udp, tcp })
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let socket = new_socket(address, Type::STREAM, Protocol::TCP)?;
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuse_address(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(1024)?;
+    tokio::net::TcpListener::from_std(socket.into())
+}
+
+/// Several sockets on one address: the kernel spreads clients over them.
+fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<tokio::net::UdpSocket>> {
+    // With the port shared the kernel would let a second taciturn in beside the first; one attempt
+    // without sharing finds out whether somebody is there.
+    let probe = new_socket(address, Type::DGRAM, Protocol::UDP)?;
+    probe.bind(&SockAddr::from(address))?;
+    drop(probe);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = if count == 0 { cores } else { count };
+    (0..count)
+        .map(|_| {
+            let socket = new_socket(address, Type::DGRAM, Protocol::UDP)?;
+            #[cfg(unix)]
+            socket.set_reuse_port(true)?;
+            // A burst of queries must not be lost for want of room; the kernel may grant less.
+            let _ = socket.set_recv_buffer_size(1 << 20);
+            let _ = socket.set_send_buffer_size(1 << 20);
+            socket.bind(&SockAddr::from(address))?;
+            tokio::net::UdpSocket::from_std(socket.into())
+        })
+        .collect()
+}
+
+fn new_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are two addresses here, and can both be listened on.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

@@ -1,0 +1,82 @@
+//! Looking into answers: names that hide behind CNAME, SVCB and HTTPS records, and listed addresses.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Live, is_exception};
+use crate::cache::Entry;
+use crate::device::DeviceId;
+use crate::policy::{Action, Verdict};
+use crate::wire::records::Section;
+use crate::wire::{Name, rtype};
+
+/// The verdict on an answer: the one on its name, or a sterner one on something in it, with the name in
+/// the answer that it is about.
+///
+/// A name that is let through on purpose is not looked into: the owner, or the catalogue, said that it has
+/// to work.
+#[inline]
+pub(super) fn inspect(
+    live: &Live,
+    device: Option<DeviceId>,
+    verdict: Verdict,
+    entry: &Entry,
+) -> (Verdict, Option<Box<Name>>) {
+    let clean = entry.clean_under.load(Relaxed) == live.generation;
+    if clean || is_exception(&verdict) {
+        return (verdict, None);
+    }
+    look(live, device, verdict, entry)
+}
+
+fn look(
+    live: &Live,
+    device: Option<DeviceId>,
+    mut verdict: Verdict,
+    entry: &Entry,
+) -> (Verdict, Option<Box<Name>>) {
+    let policy = &live.devices.treatment(device).policy;
+    let mut about = None;
+    let mut clean = policy.filtering;
+    for target in &entry.targets {
+        let found = live.rules.decide(policy, target);
+        clean &= found.hit.is_none();
+        if found.action > verdict.action {
+            verdict = found;
+            about = Some(Box::new(target.clone()));
+        }
+    }
+    if live.rules.has_addresses() {
+        entry.walk(|record| {
+            if record.section != Section::Answer {
+                return;
+            }
+            let data = &entry.message()[record.data.0..record.data.1];
+            let Some(address) = address(record.record_type, data) else {
+                return;
+            };
+            let found = live.rules.decide_address(policy, address);
+            clean &= found.hit.is_none();
+            if found.action > verdict.action && found.action != Action::Allow {
+                verdict = found;
+                about = None;
+            }
+        });
+    }
+    if clean {
+        entry.clean_under.store(live.generation, Relaxed);
+    }
+    (verdict, about)
+}
+
+fn address(record_type: u16, data: &[u8]) -> Option<IpAddr> {
+    match record_type {
+        rtype::A => <[u8; 4]>::try_from(data)
+            .ok()
+            .map(|v4| Ipv4Addr::from(v4).into()),
+        rtype::AAAA => <[u8; 16]>::try_from(data)
+            .ok()
+            .map(|v6| Ipv6Addr::from(v6).into()),
+        _ => None,
+    }
+}

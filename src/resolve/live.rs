@@ -1,0 +1,71 @@
+//! What is current: everything that a change of the configuration replaces.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::Client;
+use crate::answer::LocalRecords;
+use crate::cache::Limits;
+use crate::device::Devices;
+use crate::policy::special::SpecialNames;
+use crate::policy::{Networks, RuleSet};
+use crate::record::totals::PerDevice;
+use crate::upstream::Router;
+use crate::wire::Name;
+
+/// The state that queries are answered from.
+pub struct Live {
+    /// Counts up with every change.
+    pub generation: u32,
+    /// All rules.
+    pub rules: Arc<RuleSet>,
+    /// All devices.
+    pub devices: Arc<Devices>,
+    /// Lookups that no list knows, per device.
+    pub unlisted: Arc<PerDevice>,
+    /// Names that the owner defined.
+    pub local: LocalRecords,
+    /// Names with a meaning of their own.
+    pub special: SpecialNames,
+    /// Who may ask.
+    pub access: Networks<()>,
+    /// Who answers the rest.
+    pub router: Arc<Router>,
+    /// How long answers are kept.
+    pub limits: Limits,
+    /// Renew popular answers ahead of their end.
+    pub prefetch: bool,
+    /// How long an upstream may take before a stale answer is served.
+    pub stale_after: Duration,
+    /// Domains whose answers may hold private addresses; `None` when all may.
+    pub rebind_allow: Option<Vec<Name>>,
+    /// Queries that may wait for an upstream at once.
+    pub waiting: Arc<Semaphore>,
+    /// Log every lookup.
+    pub log_all: bool,
+}
+
+impl Live {
+    /// Whether a client may ask.
+    #[inline]
+    pub fn may_ask(&self, source: IpAddr) -> bool {
+        self.access.find(source).is_some()
+    }
+
+    #[inline]
+    pub(super) fn identify(&self, source: IpAddr) -> Client {
+        Client {
+            address: source,
+            device: self.devices.at(source),
+        }
+    }
+
+    /// Whether a name lies in a domain with servers of its own.
+    #[inline]
+    pub fn is_forwarded(&self, name: &Name) -> bool {
+        self.router.has_domains() && self.router.domain_of(name).is_some()
+    }
+}

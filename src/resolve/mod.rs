@@ -1,0 +1,531 @@
+//! The one place where the stages meet: identify, decide, answer, inspect, record.
+//!
+//! [`Resolver::quick`] works on wire bytes and answers all that needs no upstream, without waiting.
+//! [`Resolver::answer`] is the general path: it takes every message, waits for upstreams, and goes through
+//! the same [`Resolver::own_answer`] first, so that the two can only agree.
+
+mod fetch;
+mod flight;
+mod inspect;
+mod live;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use hickory_net::xfer::Protocol;
+use hickory_proto::op::OpCode;
+use hickory_server::server::Request;
+
+pub use live::Live;
+
+use crate::answer::{Local, LocalRecords, own};
+use crate::cache::{Age, Cache, Entry, Key, Kind};
+use crate::device::DeviceId;
+use crate::policy::{Action, Category, HitKind, Tier, Verdict};
+use crate::record::{Event, PackedName, Recorder, unix_millis};
+use crate::wire::reply::{self, Ede, Reply, ede};
+use crate::wire::{Edns, Name, Query, query, rcode};
+use flight::Flights;
+
+/// How long upstreams are left alone after one failed to renew an answer, in seconds (RFC 8767 section 5).
+const RETRY_STALE: u32 = 30;
+/// How long a chain of local aliases may get.
+const ALIAS_LIMIT: usize = 8;
+
+/// How a message came, which says how long a reply may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// UDP, with the largest reply in bytes that we send.
+    Udp(usize),
+    /// A stream with two length bytes before each message.
+    Tcp,
+}
+
+impl Via {
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Udp(_) => Protocol::Udp,
+            Self::Tcp => Protocol::Tcp,
+        }
+    }
+}
+
+/// What the quick path made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quick {
+    /// The reply is in the buffer.
+    Answered,
+    /// The general path has to look at it.
+    Unanswered,
+}
+
+/// A query's client.
+#[derive(Debug, Clone, Copy)]
+struct Client {
+    address: IpAddr,
+    device: Option<DeviceId>,
+}
+
+/// What [`Resolver::own_answer`] could not answer, and what it found out so far.
+enum Open {
+    /// A local name that stands for another.
+    Alias(Box<Name>),
+    /// A question for an upstream, the verdict on its name, and a stale answer to fall back on.
+    Ask {
+        verdict: Verdict,
+        key: Box<Key>,
+        stale: Option<Arc<Entry>>,
+    },
+}
+
+/// The resolver: what is current, the cache, the upstream queries under way, the record.
+pub struct Resolver {
+    live: ArcSwap<Live>,
+    /// The cache.
+    pub cache: Cache,
+    flights: Flights,
+    /// Counts and log.
+    pub recorder: Recorder,
+}
+
+impl Resolver {
+    /// A resolver that starts with `live`.
+    pub fn new(live: Live, cache_bytes: u64, recorder: Recorder) -> Self {
+        Self {
+            live: ArcSwap::from_pointee(live),
+            cache: Cache::new(cache_bytes),
+            flights: Flights::default(),
+            recorder,
+        }
+    }
+
+    /// What is current: rules, devices, upstreams, settings.
+    pub fn live(&self) -> Guard<Arc<Live>> {
+        self.live.load()
+    }
+
+    /// Puts a new state in place of the current one; queries under way end with the one they began with.
+    pub fn replace(&self, live: Live) {
+        self.live.store(Arc::new(live));
+    }
+
+    /// Answers a message from its bytes if no upstream has to be asked and it is a plain query. The reply
+    /// goes to `out`.
+    #[inline]
+    pub fn quick(
+        self: &Arc<Self>,
+        message: &[u8],
+        source: SocketAddr,
+        via: Via,
+        out: &mut Vec<u8>,
+    ) -> Quick {
+        let Some(query) = Query::parse(message) else {
+            return Quick::Unanswered;
+        };
+        let live = self.live.load();
+        match self.own_answer(&live, &query, source.ip(), out) {
+            Ok(()) => {
+                fit(out, &query, via);
+                Quick::Answered
+            }
+            Err(_) => Quick::Unanswered,
+        }
+    }
+
+    /// Answers any message, waiting for upstreams if need be. `None` for what must not be answered.
+    pub async fn answer(
+        self: &Arc<Self>,
+        message: &[u8],
+        source: SocketAddr,
+        via: Via,
+    ) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(512);
+        if let Some(query) = Query::parse(message) {
+            self.answer_query(&query, source.ip(), &mut out).await;
+            fit(&mut out, &query, via);
+            return Some(out);
+        }
+        // hickory reads what is unusual, and refuses what is broken.
+        match Request::from_bytes(message.to_vec(), source, via.protocol()) {
+            Ok(request) => self.answer_request(&request, source, via).await,
+            Err(_) => {
+                self.recorder.totals.malformed.add();
+                let code = match message.get(2) {
+                    Some(flags) if flags & 0x78 != 0 => rcode::NOTIMP,
+                    _ => rcode::FORMERR,
+                };
+                reply::error_without_question(&mut out, message, code).then_some(out)
+            }
+        }
+    }
+
+    /// Answers a well-formed message that is not a plain query, or one in an unusual form.
+    async fn answer_request(
+        self: &Arc<Self>,
+        request: &Request,
+        source: SocketAddr,
+        via: Via,
+    ) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(512);
+        let refuse =
+            |out: &mut Vec<u8>, code| reply::error_without_question(out, request.as_slice(), code);
+        if request.metadata.op_code != OpCode::Query {
+            return refuse(&mut out, rcode::NOTIMP).then_some(out);
+        }
+        let [asked] = request.queries.queries() else {
+            self.recorder.totals.malformed.add();
+            return refuse(&mut out, rcode::FORMERR).then_some(out);
+        };
+        // The same question in the plain form, so that it takes the same path as any other.
+        let mut question = Vec::new();
+        let name = asked.original().name().to_string();
+        let Ok(parsed) = Name::from_text(&name) else {
+            return refuse(&mut out, rcode::FORMERR).then_some(out);
+        };
+        question.extend_from_slice(parsed.wire());
+        question.extend_from_slice(&u16::from(asked.query_type()).to_be_bytes());
+        question.extend_from_slice(&u16::from(asked.query_class()).to_be_bytes());
+        let metadata = &request.metadata;
+        let edns = request.edns.as_ref();
+        let query = Query {
+            id: metadata.id,
+            recursion_desired: metadata.recursion_desired,
+            authentic_data: metadata.authentic_data,
+            checking_disabled: metadata.checking_disabled,
+            question: &question,
+            name: parsed,
+            qtype: asked.query_type().into(),
+            qclass: asked.query_class().into(),
+            edns: edns.map(|edns| Edns {
+                payload: edns.max_payload(),
+                dnssec_ok: edns.flags().dnssec_ok,
+            }),
+        };
+        if edns.is_some_and(|edns| edns.version() > 0) {
+            reply::bad_version(&mut out, &query);
+            return Some(out);
+        }
+        self.answer_query(&query, source.ip(), &mut out).await;
+        fit(&mut out, &query, via);
+        Some(out)
+    }
+
+    /// The general path of a query.
+    async fn answer_query(self: &Arc<Self>, query: &Query<'_>, source: IpAddr, out: &mut Vec<u8>) {
+        let live = self.live.load_full();
+        let Err(open) = self.own_answer(&live, query, source, out) else {
+            return;
+        };
+        let Ok(_waiting) = live.waiting.clone().try_acquire_owned() else {
+            self.recorder.totals.overloaded.add();
+            return Reply::new(out, query, rcode::SERVFAIL).finish([]);
+        };
+        match open {
+            Open::Alias(target) => self.answer_alias(&live, query, source, *target, out).await,
+            Open::Ask {
+                verdict,
+                key,
+                stale,
+            } => {
+                let client = live.identify(source);
+                let entry = self.ask_upstream(&live, query, &key, stale).await;
+                self.serve(&live, query, client, verdict, &entry, out);
+            }
+        }
+    }
+
+    /// Answers what needs no upstream. This is the path that has to be fast: no lock, no waiting, no
+    /// allocation but for regular expressions and rare events.
+    #[inline]
+    fn own_answer(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        query: &Query<'_>,
+        source: IpAddr,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Open> {
+        if !live.may_ask(source) {
+            self.recorder.totals.refused.add();
+            own::write_prohibited(out, query);
+            return Ok(());
+        }
+        if own::write_unusual(out, query) {
+            self.recorder.totals.local.add();
+            return Ok(());
+        }
+        if let Some(local) = live.local.find(&query.name) {
+            return self.local_answer(local, query, out);
+        }
+        let client = live.identify(source);
+        let treatment = live.devices.treatment(client.device);
+        let verdict = live.rules.decide(&treatment.policy, &query.name);
+        if verdict.action == Action::Block {
+            self.block(live, query, client, verdict, None, out);
+            return Ok(());
+        }
+        if !live.is_forwarded(&query.name)
+            && let Some(special) = live.special.find(&query.name, query.qtype)
+        {
+            self.recorder.totals.local.add();
+            own::write_special(special, out, query);
+            return Ok(());
+        }
+        let key = Key::of(query);
+        let Some(entry) = self.cache.get(&key) else {
+            return Err(Open::Ask {
+                verdict,
+                key: Box::new(key),
+                stale: None,
+            });
+        };
+        let now = self.cache.now();
+        match entry.age(now) {
+            Age::Fresh => {
+                self.recorder.totals.cache_hits.add();
+                entry.hits.fetch_add(1, Relaxed);
+                if live.prefetch && entry.wants_renewal(now) {
+                    self.renew(live, query, &key, &entry);
+                }
+            }
+            Age::Stale if entry.retry_at.load(Relaxed) > now => self.recorder.totals.stale.add(),
+            Age::Stale => {
+                let stale = Some(entry);
+                return Err(Open::Ask {
+                    verdict,
+                    key: Box::new(key),
+                    stale,
+                });
+            }
+            Age::Gone => {
+                return Err(Open::Ask {
+                    verdict,
+                    key: Box::new(key),
+                    stale: None,
+                });
+            }
+        }
+        self.serve(live, query, client, verdict, &entry, out);
+        Ok(())
+    }
+
+    fn local_answer(
+        &self,
+        local: &Local,
+        query: &Query<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Open> {
+        match local {
+            Local::Alias(target) if query.qtype != crate::wire::rtype::CNAME => {
+                Err(Open::Alias(target.clone()))
+            }
+            local => {
+                self.recorder.totals.local.add();
+                LocalRecords::write(local, out, query);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes an answer, unless something in it is blocked; counts either way.
+    fn serve(
+        &self,
+        live: &Arc<Live>,
+        query: &Query<'_>,
+        client: Client,
+        verdict: Verdict,
+        entry: &Entry,
+        out: &mut Vec<u8>,
+    ) {
+        let (verdict, via) = inspect::inspect(live, client.device, verdict, entry);
+        if verdict.action == Action::Block {
+            return self.block(live, query, client, verdict, via, out);
+        }
+        entry.write(out, query, self.cache.now());
+        self.count(live, query, client, verdict, via);
+    }
+
+    fn block(
+        &self,
+        live: &Live,
+        query: &Query<'_>,
+        client: Client,
+        verdict: Verdict,
+        via: Option<Box<Name>>,
+        out: &mut Vec<u8>,
+    ) {
+        let treatment = live.devices.treatment(client.device);
+        let hit = verdict.hit.as_ref();
+        let list = hit.map_or("", |hit| live.rules.list_name(hit));
+        let tier = hit.map(|hit| live.rules.lists()[usize::from(hit.list)].tier);
+        // RFC 8914 sections 4.16 and 4.18: whether the operator decided or the client asked for it.
+        let asked_for = treatment.own || tier == Some(Tier::Own);
+        let error = Ede {
+            code: if asked_for {
+                ede::FILTERED
+            } else {
+                ede::BLOCKED
+            },
+            text: list,
+        };
+        if hit.and_then(|hit| live.rules.category(hit)) == Some(Category::Canary) {
+            // A canary says what it has to say only by not existing.
+            let mut reply = Reply::new(out, query, rcode::NXDOMAIN);
+            reply.soa(treatment.block.ttl);
+            reply.finish([error]);
+        } else {
+            treatment.block.write(out, query, error);
+        }
+        self.count(live, query, client, verdict, via);
+    }
+
+    fn count(
+        &self,
+        live: &Live,
+        query: &Query<'_>,
+        client: Client,
+        verdict: Verdict,
+        via: Option<Box<Name>>,
+    ) {
+        self.recorder.totals.decided(verdict.action);
+        if !verdict.is_matched() {
+            live.unlisted.add(client.device);
+            if !live.log_all {
+                return;
+            }
+        }
+        self.recorder.note(Event {
+            at: unix_millis(),
+            client: client.address,
+            device: client.device,
+            name: PackedName::new(&query.name),
+            qtype: query.qtype,
+            verdict,
+            via,
+            generation: live.generation,
+        });
+    }
+
+    /// Answers a local name that stands for another: the alias, then what the other name has.
+    async fn answer_alias(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        query: &Query<'_>,
+        source: IpAddr,
+        target: Name,
+        out: &mut Vec<u8>,
+    ) {
+        self.recorder.totals.local.add();
+        let mut chain = vec![(query.name.clone(), target)];
+        while let Some((_, last)) = chain.last()
+            && let Some(Local::Alias(next)) = live.local.find(last)
+            && chain.len() < ALIAS_LIMIT
+        {
+            chain.push((last.clone(), (**next).clone()));
+        }
+        let Some((_, target)) = chain.last().cloned() else {
+            return;
+        };
+        let edns = query.edns;
+        let asked = query::write_query(query.id, &target, query.qtype, edns);
+        let mut found = Vec::new();
+        if let Some(inner) = Query::parse(&asked) {
+            match self.own_answer(live, &inner, source, &mut found) {
+                Ok(()) => {}
+                Err(Open::Alias(_)) => {
+                    return Reply::new(out, query, rcode::SERVFAIL).finish([]);
+                }
+                Err(Open::Ask {
+                    verdict,
+                    key,
+                    stale,
+                }) => {
+                    let client = live.identify(source);
+                    let entry = self.ask_upstream(live, &inner, &key, stale).await;
+                    self.serve(live, &inner, client, verdict, &entry, &mut found);
+                }
+            }
+        }
+        if !fetch::prepend_aliases(query, &chain, &found, out) {
+            Reply::new(out, query, rcode::SERVFAIL).finish([]);
+        }
+    }
+
+    /// Asks upstreams, falling back on a stale answer when they fail or take long (RFC 8767 section 5).
+    async fn ask_upstream(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        query: &Query<'_>,
+        key: &Key,
+        stale: Option<Arc<Entry>>,
+    ) -> Arc<Entry> {
+        self.recorder.totals.cache_misses.add();
+        let mut flight = self.fly(live, query, key);
+        let Some(stale) = stale else {
+            return flight.wait().await.unwrap_or_else(|| {
+                let failure = Entry::failure(
+                    query,
+                    ede::NETWORK_ERROR,
+                    String::new(),
+                    0,
+                    self.cache.now(),
+                );
+                Arc::new(failure)
+            });
+        };
+        match tokio::time::timeout(live.stale_after, flight.wait()).await {
+            Ok(Some(entry)) if entry.kind != Kind::Failure => entry,
+            _ => {
+                self.recorder.totals.stale.add();
+                let until = self.cache.now() + RETRY_STALE;
+                stale.retry_at.store(until, Relaxed);
+                stale
+            }
+        }
+    }
+
+    /// Renews an answer in the background.
+    fn renew(self: &Arc<Self>, live: &Arc<Live>, query: &Query<'_>, key: &Key, entry: &Entry) {
+        if entry.renewing.swap(true, Relaxed) {
+            return;
+        }
+        self.recorder.totals.prefetched.add();
+        drop(self.fly(live, query, key));
+    }
+
+    /// The verdict on a name for a device, as the server would decide; nothing is counted.
+    pub fn check(live: &Live, device: Option<DeviceId>, name: &Name) -> Verdict {
+        let treatment = live.devices.treatment(device);
+        live.rules.decide(&treatment.policy, name)
+    }
+
+    /// Waits until no upstream query is under way, for at most `limit`.
+    pub async fn drain(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, async {
+            while !self.flights.is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Cuts a reply short that is too long for the way it goes.
+#[inline]
+fn fit(out: &mut Vec<u8>, query: &Query<'_>, via: Via) {
+    let limit = match via {
+        Via::Udp(limit) => query.udp_limit(limit),
+        Via::Tcp => crate::wire::MAX_MESSAGE,
+    };
+    reply::truncate(out, query, limit);
+}
+
+/// Whether a verdict lets a name through on purpose, so that its answer is not looked into.
+fn is_exception(verdict: &Verdict) -> bool {
+    verdict.action == Action::Allow
+        && verdict
+            .hit
+            .is_some_and(|hit| !matches!(hit.kind, HitKind::Network(_)))
+}

@@ -1,0 +1,135 @@
+//! From checked values to what queries are answered from.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::answer::{BlockAnswer, Local, LocalRecords};
+use crate::cache::Limits;
+use crate::config::{Config, LocalData, LogScope, Policy as PolicyConfig};
+use crate::device::{Device, Devices, Treatment};
+use crate::policy::special::SpecialNames;
+use crate::policy::{Networks, Policy, RuleSet};
+use crate::record::totals::PerDevice;
+use crate::resolve::Live;
+use crate::upstream::router::tls_config;
+use crate::upstream::{Bootstrap, Router, RouterConfig};
+
+/// Builds the state for `config` with these rules.
+///
+/// # Errors
+///
+/// A sentence, when the file of certificate authorities cannot be used.
+pub fn live(config: &Config, rules: Arc<RuleSet>, generation: u32) -> Result<Live, String> {
+    let upstream = &config.upstream;
+    let forward = config.forward.iter();
+    let router = Router::new(
+        &RouterConfig {
+            upstream,
+            forward: forward
+                .map(|(domain, forward)| (domain.0.clone(), &forward.servers[..]))
+                .collect(),
+        },
+        &bootstrap(config),
+    )?;
+    let mut access = Networks::default();
+    for network in &config.access.allow {
+        access.add(*network, ());
+    }
+    let devices = devices(config);
+    let rebind_allow = upstream.rebind_allow.iter().map(|domain| domain.0.clone());
+    Ok(Live {
+        generation,
+        rules,
+        unlisted: Arc::new(PerDevice::new(devices.iter().count())),
+        devices: Arc::new(devices),
+        local: local(config),
+        special: SpecialNames::default(),
+        access,
+        router: Arc::new(router),
+        limits: Limits {
+            min_ttl: config.cache.min_ttl.seconds(),
+            max_ttl: config.cache.max_ttl.seconds(),
+            negative_max_ttl: config.cache.negative_max_ttl.seconds(),
+            stale: config.cache.stale.seconds(),
+            failure_ttl: config.cache.failure_ttl.seconds(),
+        },
+        prefetch: config.cache.prefetch,
+        stale_after: config.cache.stale_after.0,
+        rebind_allow: upstream.rebind_protection.then(|| rebind_allow.collect()),
+        waiting: Arc::new(Semaphore::new(config.listen.waiting)),
+        log_all: config.record.log == LogScope::All,
+    })
+}
+
+fn bootstrap(config: &Config) -> Bootstrap {
+    Bootstrap::new(&config.upstream.bootstrap, config.upstream.timeout.0)
+}
+
+fn local(config: &Config) -> LocalRecords {
+    LocalRecords::new(config.local.iter().map(|(name, data)| {
+        let local = match data {
+            LocalData::Addresses(addresses) => Local::Addresses(addresses.clone()),
+            LocalData::Alias(target) => Local::Alias(target.clone()),
+        };
+        (name.0.clone(), local)
+    }))
+}
+
+fn devices(config: &Config) -> Devices {
+    let base = &config.policy;
+    let all = config.device.iter().map(|device| {
+        let device = device.get_ref();
+        let own = device.policy != PolicyConfig::default();
+        let treatment = Treatment {
+            own,
+            ..treatment(base, Some(&device.policy))
+        };
+        let name = device.name.as_str().into();
+        (Device { name, treatment }, device.addresses.clone())
+    });
+    Devices::new(all.collect(), treatment(base, None))
+}
+
+/// What `[policy]` says, with what a device's own policy says differently.
+fn treatment(base: &PolicyConfig, own: Option<&PolicyConfig>) -> Treatment {
+    let mut policy = Policy::default();
+    let mut block = BlockAnswer::default();
+    for config in [Some(base), own].into_iter().flatten() {
+        if let Some(filtering) = config.filtering {
+            policy.filtering = filtering;
+        }
+        for (category, action) in &config.categories {
+            policy.set(*category, *action);
+        }
+        if let Some(kind) = config.answer {
+            block.kind = kind;
+        }
+        if !config.addresses.is_empty() {
+            block.addresses.clone_from(&config.addresses);
+        }
+        if let Some(ttl) = config.ttl {
+            block.ttl = ttl.seconds();
+        }
+    }
+    Treatment {
+        policy,
+        block,
+        own: false,
+    }
+}
+
+/// The client that downloads lists: same authorities as for upstreams, names looked up by the bootstrap
+/// servers.
+///
+/// # Errors
+///
+/// A sentence, when the file of certificate authorities cannot be used.
+pub fn http_client(config: &Config) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder()
+        .user_agent(concat!("taciturn/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(bootstrap(config))
+        .tls_backend_preconfigured(tls_config(config.upstream.ca_file.as_deref())?)
+        .connect_timeout(config.lists.timeout.0);
+    builder.build().map_err(|error| error.to_string())
+}
