@@ -1,5 +1,6 @@
 pub mod answer;
 pub mod cache;
+pub mod cli;
 pub mod config;
 pub mod device;
 pub mod listen;

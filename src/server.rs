@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use build::{http_client, live};
+pub use build::{devices, http_client, live};
 
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::listen::{ListenError, Listeners};

@@ -71,6 +71,15 @@ impl CacheFolder {
         )
     }
 
+    /// How the lists fared when a server last said so.
+    pub fn read_status(&self) -> Vec<ListStatus> {
+        let text = fs::read(self.folder.join("status.json"));
+        let lists = text
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        lists.unwrap_or_default()
+    }
+
     fn path(&self, source: &Source, ending: &str) -> PathBuf {
         self.folder.join(format!(
             "{:016x}.{ending}",

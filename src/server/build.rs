@@ -76,7 +76,8 @@ fn local(config: &Config) -> LocalRecords {
     }))
 }
 
-fn devices(config: &Config) -> Devices {
+/// The devices of a configuration, and what is done for everybody else.
+pub fn devices(config: &Config) -> Devices {
     let base = &config.policy;
     let all = config.device.iter().map(|device| {
         let device = device.get_ref();

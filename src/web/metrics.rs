@@ -14,6 +14,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::lists::ListStatus;
 use crate::server::{Shared, lock};
 
 /// `GET /metrics`.
@@ -124,7 +125,8 @@ impl Scrape {
 
     fn encode_lists(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let lists = lock(&self.0.lists).clone();
-        let gauges: [(&str, &str, fn(&crate::lists::ListStatus) -> u64); 3] = [
+        type Gauge = (&'static str, &'static str, fn(&ListStatus) -> u64);
+        let gauges: [Gauge; 3] = [
             ("list_rules", "Rules of a list", |list| {
                 list.report.rules as u64
             }),

@@ -1,7 +1,7 @@
 //! The API and the metrics over HTTP. Reads [`record`](crate::record) and [`policy`](crate::policy); what it
 //! changes goes through [`server::Shared::request`](crate::server::Shared::request).
 
-pub mod api;
+mod api;
 mod error;
 mod guard;
 mod metrics;

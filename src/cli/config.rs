@@ -1,0 +1,46 @@
+//! `taciturn config`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{Outcome, failure, print};
+use crate::config::{EXAMPLE, load};
+use crate::policy::RuleSetBuilder;
+use crate::server;
+use std::sync::Arc;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say whether a configuration can be used, and if not, what to mend.
+    Check {
+        /// The file; without it the one that would be used.
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print a commented example with every key.
+    Example,
+}
+
+pub(super) fn run(args: &Args, file: Option<&Path>) -> Outcome {
+    match &args.command {
+        Command::Example => print(EXAMPLE.as_bytes()),
+        Command::Check { file: named } => {
+            let loaded = load(named.as_deref().or(file))?;
+            // What only shows when things are built: certificate authorities that cannot be read.
+            let empty = RuleSetBuilder::default().build()?;
+            server::live(&loaded.config, Arc::new(empty), 1).map_err(failure)?;
+            let what = match &loaded.file {
+                Some(file) => file.display().to_string(),
+                None => "no configuration file, the defaults".to_owned(),
+            };
+            print(format!("{what}: good\n").as_bytes())
+        }
+    }
+}
