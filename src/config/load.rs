@@ -150,7 +150,14 @@ fn explain(message: &str, section: Option<&str>) -> String {
         let field = rest.trim_end_matches('`');
         return format!("{} needs the key `{field}`", section.unwrap_or("this"));
     }
-    message.lines().collect::<Vec<_>>().join(" ")
+    let expected = match message {
+        "invalid socket address syntax" => {
+            "; expected an address with a port such as \"127.0.0.1:5300\" or \"[::1]:5300\""
+        }
+        "invalid IP address syntax" => "; expected an address such as \"192.0.2.1\" or \"2001:db8::1\"",
+        _ => "",
+    };
+    message.lines().collect::<Vec<_>>().join(" ") + expected
 }
 
 /// `did you mean …? ` when a known word is close enough.
@@ -299,9 +306,10 @@ fn check_devices(config: &Config) -> Result<(), Conflict> {
             return refuse(format!("two devices are called `{name}`; rename one"));
         }
         for network in &value.addresses {
-            if let Some(other) = networks.insert(network.trunc(), name) {
+            if let Some(other) = networks.insert(network.0.trunc(), name) {
                 return refuse(format!(
-                    "devices `{other}` and `{name}` both have the address {network}; remove one"
+                    "devices `{other}` and `{name}` both have the address {}; remove one",
+                    network.0
                 ));
             }
         }

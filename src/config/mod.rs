@@ -12,13 +12,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use load::{ConfigError, EXAMPLE, Loaded, load, parse};
 pub use upstream_url::{Host, Transport, UpstreamUrl, UpstreamUrlError};
-pub use values::{DomainName, Glob, ListUrl, LocalData, Period, Size};
+pub use values::{DomainName, Glob, ListUrl, LocalData, Network, Period, Size};
 
 use crate::answer::BlockKind;
 use crate::lists::assemble::OwnRules;
@@ -101,7 +100,7 @@ impl Default for Listen {
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
     /// Networks that are answered; others get REFUSED.
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Network>,
 }
 
 impl Default for Access {
@@ -118,7 +117,7 @@ impl Default for Access {
             "fe80::/10",
         ];
         Self {
-            allow: private.iter().filter_map(|n| n.parse().ok()).collect(),
+            allow: private.iter().filter_map(|n| n.parse().ok().map(Network)).collect(),
         }
     }
 }
@@ -313,7 +312,7 @@ pub struct Device {
     /// Its name in counts and log.
     pub name: String,
     /// Its addresses or networks.
-    pub addresses: Vec<IpNet>,
+    pub addresses: Vec<Network>,
     /// What differs from `[policy]`.
     #[serde(default)]
     pub policy: Policy,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -93,6 +94,24 @@ from_text!(
     |text| match text.parse::<bytesize::ByteSize>() {
         Ok(size) => Ok(Size(size.as_u64())),
         Err(_) => Err("is not a size".to_owned()),
+    }
+);
+
+/// An address or a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+from_text!(
+    Network,
+    "an address or network such as \"192.168.1.23\" or \"192.168.1.0/24\"",
+    None,
+    |text| {
+        let network = text.parse::<IpNet>().ok();
+        let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+        match network.or_else(address) {
+            Some(network) => Ok(Network(network)),
+            None => Err("is neither".to_owned()),
+        }
     }
 );
 

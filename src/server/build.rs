@@ -34,7 +34,7 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, generation: u32) -> Result<Liv
     )?;
     let mut access = Networks::default();
     for network in &config.access.allow {
-        access.add(*network, ());
+        access.add(network.0, ());
     }
     let devices = devices(config);
     let rebind_allow = upstream.rebind_allow.iter().map(|domain| domain.0.clone());
@@ -87,7 +87,7 @@ pub fn devices(config: &Config) -> Devices {
             ..treatment(base, Some(&device.policy))
         };
         let name = device.name.as_str().into();
-        (Device { name, treatment }, device.addresses.clone())
+        (Device { name, treatment }, device.addresses.iter().map(|network| network.0).collect())
     });
     Devices::new(all.collect(), treatment(base, None))
 }

@@ -1,0 +1,14 @@
+//! One file per promise to the user; each drives the real binary over real sockets.
+
+mod block;
+mod cache;
+mod cli;
+mod cloak;
+mod common;
+mod config;
+mod judges;
+mod lists;
+mod record;
+mod reload;
+mod transport;
+mod upstream;
