@@ -154,7 +154,9 @@ fn explain(message: &str, section: Option<&str>) -> String {
         "invalid socket address syntax" => {
             "; expected an address with a port such as \"127.0.0.1:5300\" or \"[::1]:5300\""
         }
-        "invalid IP address syntax" => "; expected an address such as \"192.0.2.1\" or \"2001:db8::1\"",
+        "invalid IP address syntax" => {
+            "; expected an address such as \"192.0.2.1\" or \"2001:db8::1\""
+        }
         _ => "",
     };
     message.lines().collect::<Vec<_>>().join(" ") + expected

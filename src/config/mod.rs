@@ -117,7 +117,10 @@ impl Default for Access {
             "fe80::/10",
         ];
         Self {
-            allow: private.iter().filter_map(|n| n.parse().ok().map(Network)).collect(),
+            allow: private
+                .iter()
+                .filter_map(|n| n.parse().ok().map(Network))
+                .collect(),
         }
     }
 }

@@ -135,6 +135,9 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, queue: &Receiver<Message>) {
+        // The store is there from the start, so that readers find it, and trouble shows at once.
+        let opened = self.open();
+        self.settle(opened);
         let mut next_write = Instant::now() + WRITE_EVERY;
         loop {
             match queue.try_recv() {
@@ -287,39 +290,47 @@ impl Writer {
             self.bound();
             return;
         }
-        match self.try_write() {
-            Ok(()) => {
-                self.batch = Batch::default();
-                if let Ok(mut trouble) = self.trouble.lock()
-                    && trouble.take().is_some()
-                {
-                    tracing::info!("counts and log are written again");
-                }
-            }
-            Err(error) => {
-                self.store = None;
-                self.next_try = Instant::now() + RETRY_AFTER;
-                self.bound();
-                if let Ok(mut trouble) = self.trouble.lock() {
-                    if trouble.is_none() {
-                        tracing::error!(
-                            "counts and log cannot be written, they wait in memory: {error}"
-                        );
-                    }
-                    *trouble = Some(error.to_string());
-                }
-            }
+        let outcome = self.try_write();
+        if outcome.is_ok() {
+            self.batch = Batch::default();
         }
+        self.settle(outcome);
     }
 
     fn try_write(&mut self) -> Result<(), StoreError> {
-        let store = match &mut self.store {
-            Some(store) => store,
-            None => self
-                .store
-                .insert(Box::new(SqliteStore::open(&self.folder)?)),
+        self.open()?;
+        match &mut self.store {
+            Some(store) => store.write(&self.batch),
+            None => Ok(()),
+        }
+    }
+
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.store.is_none() {
+            self.store = Some(Box::new(SqliteStore::open(&self.folder)?));
+        }
+        Ok(())
+    }
+
+    /// Takes note of how the store fared; after trouble it is opened anew some time later.
+    fn settle(&mut self, outcome: Result<(), StoreError>) {
+        let error = outcome.err().map(|error| error.to_string());
+        if error.is_some() {
+            self.store = None;
+            self.next_try = Instant::now() + RETRY_AFTER;
+            self.bound();
+        }
+        let Ok(mut trouble) = self.trouble.lock() else {
+            return;
         };
-        store.write(&self.batch)
+        match (&*trouble, &error) {
+            (None, Some(error)) => {
+                tracing::error!("counts and log cannot be written, they wait in memory: {error}");
+            }
+            (Some(_), None) => tracing::info!("counts and log are written again"),
+            _ => {}
+        }
+        *trouble = error;
     }
 
     /// While the store is away counts are held and log rows are not.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use hickory_net::xfer::Protocol;
 use hickory_proto::op::OpCode;
+use hickory_proto::serialize::binary::BinEncodable;
 use hickory_server::server::Request;
 
 pub use live::Live;
@@ -27,7 +28,7 @@ use crate::device::DeviceId;
 use crate::policy::{Action, Category, HitKind, Tier, Verdict};
 use crate::record::{Event, PackedName, Recorder, unix_millis};
 use crate::wire::reply::{self, Ede, Reply, ede};
-use crate::wire::{Edns, Name, Query, query, rcode};
+use crate::wire::{Edns, HEADER, Name, Query, query, rcode};
 use flight::Flights;
 
 /// How long upstreams are left alone after one failed to renew an answer, in seconds (RFC 8767 section 5).
@@ -142,6 +143,11 @@ impl Resolver {
         source: SocketAddr,
         via: Via,
     ) -> Option<Vec<u8>> {
+        // A response is never answered: two servers would answer each other for ever.
+        if message.len() < HEADER || message[2] & 0x80 != 0 {
+            self.recorder.totals.malformed.add();
+            return None;
+        }
         let mut out = Vec::with_capacity(512);
         if let Some(query) = Query::parse(message) {
             self.answer_query(&query, source.ip(), &mut out).await;
@@ -180,12 +186,12 @@ impl Resolver {
             return refuse(&mut out, rcode::FORMERR).then_some(out);
         };
         // The same question in the plain form, so that it takes the same path as any other.
-        let mut question = Vec::new();
-        let name = asked.original().name().to_string();
-        let Ok(parsed) = Name::from_text(&name) else {
+        let Ok(mut question) = asked.original().name().to_bytes() else {
             return refuse(&mut out, rcode::FORMERR).then_some(out);
         };
-        question.extend_from_slice(parsed.wire());
+        let Ok(parsed) = Name::read(&question) else {
+            return refuse(&mut out, rcode::FORMERR).then_some(out);
+        };
         question.extend_from_slice(&u16::from(asked.query_type()).to_be_bytes());
         question.extend_from_slice(&u16::from(asked.query_class()).to_be_bytes());
         let metadata = &request.metadata;
@@ -529,3 +535,7 @@ fn is_exception(verdict: &Verdict) -> bool {
             .hit
             .is_some_and(|hit| !matches!(hit.kind, HitKind::Network(_)))
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

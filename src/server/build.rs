@@ -87,7 +87,10 @@ pub fn devices(config: &Config) -> Devices {
             ..treatment(base, Some(&device.policy))
         };
         let name = device.name.as_str().into();
-        (Device { name, treatment }, device.addresses.iter().map(|network| network.0).collect())
+        (
+            Device { name, treatment },
+            device.addresses.iter().map(|network| network.0).collect(),
+        )
     });
     Devices::new(all.collect(), treatment(base, None))
 }

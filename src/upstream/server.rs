@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use hickory_net::NetError;
 use hickory_net::runtime::TokioRuntimeProvider;
 use hickory_net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
 use hickory_proto::op::{DnsRequest, DnsResponse};
@@ -235,7 +236,13 @@ impl Server {
         }
     }
 
-    fn network(&self, error: &hickory_net::NetError) -> UpstreamError {
+    fn network(&self, error: &NetError) -> UpstreamError {
+        if matches!(error, NetError::Timeout) {
+            return UpstreamError::Timeout {
+                server: self.url.to_string(),
+                limit: self.context.options.timeout,
+            };
+        }
         UpstreamError::Network {
             server: self.url.to_string(),
             reason: error.to_string(),

@@ -7,7 +7,11 @@ use hickory_proto::op::ResponseCode;
 fn blocked_recorded_and_allowed() {
     let upstream = Upstream::start();
     let server = Taciturn::start(upstream.address, "");
-    for name in ["tracking.miui.com", "x.y.tracking.miui.com", "sdkconfig.ad.intl.xiaomi.com"] {
+    for name in [
+        "tracking.miui.com",
+        "x.y.tracking.miui.com",
+        "sdkconfig.ad.intl.xiaomi.com",
+    ] {
         let answer = ask(server.dns, name, "A");
         assert_eq!(answer.rcode(), ResponseCode::NoError, "{name}");
         assert_eq!(answer.data(), ["0.0.0.0"], "{name}");
@@ -15,7 +19,11 @@ fn blocked_recorded_and_allowed() {
         assert_eq!(upstream.asked(name), 0, "{name}");
     }
     assert_eq!(ask(server.dns, "tracking.miui.com", "AAAA").data(), ["::"]);
-    for name in ["cloudconf-app-zz.heytapmobile.com", "xiaomi.com", "www.example"] {
+    for name in [
+        "cloudconf-app-zz.heytapmobile.com",
+        "xiaomi.com",
+        "www.example",
+    ] {
         let answer = ask(server.dns, name, "A");
         assert_eq!(answer.data(), ["192.0.2.1"], "{name}");
         assert_eq!(upstream.asked(name), 1, "{name}");
@@ -58,7 +66,10 @@ fn every_block_answer() {
         assert_eq!(answer.data(), data, "{policy}");
         if policy.contains("ttl") {
             assert_eq!(answer.message.answers[0].ttl, 7);
-            assert_eq!(ask(server.dns, "tracking.miui.com", "AAAA").data(), ["2001:db8::80"]);
+            assert_eq!(
+                ask(server.dns, "tracking.miui.com", "AAAA").data(),
+                ["2001:db8::80"]
+            );
         }
         server.kill();
     }
@@ -145,7 +156,10 @@ fn rfc8482_any_and_other_odd_questions() {
     let server = Taciturn::start(upstream.address, "");
     let any = ask(server.dns, "www.example", "ANY");
     assert_eq!(any.message.answers[0].record_type().to_string(), "HINFO");
-    assert_eq!(ask(server.dns, "www.example", "AXFR").rcode(), ResponseCode::Refused);
+    assert_eq!(
+        ask(server.dns, "www.example", "AXFR").rcode(),
+        ResponseCode::Refused
+    );
     assert_eq!(upstream.asked("www.example"), 0);
 }
 
@@ -156,5 +170,8 @@ fn strangers_are_refused() {
     let answer = ask(server.dns, "www.example", "A");
     assert_eq!(answer.rcode(), ResponseCode::Refused);
     assert_eq!(answer.errors(), [(18, String::new())]);
-    assert_eq!(ask(server.dns, "tracking.miui.com", "A").rcode(), ResponseCode::Refused);
+    assert_eq!(
+        ask(server.dns, "tracking.miui.com", "A").rcode(),
+        ResponseCode::Refused
+    );
 }

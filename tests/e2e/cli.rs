@@ -20,9 +20,17 @@ fn run(arguments: &[&str], input: &str) -> (Option<i32>, String) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the CLI");
-    child.stdin.take().expect("input").write_all(input.as_bytes()).expect("to write");
+    child
+        .stdin
+        .take()
+        .expect("input")
+        .write_all(input.as_bytes())
+        .expect("to write");
     let output = child.wait_with_output().expect("output");
-    (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+    (
+        output.status.code(),
+        String::from_utf8(output.stdout).expect("UTF-8"),
+    )
 }
 
 #[test]
@@ -30,7 +38,10 @@ fn check_reads_names_from_standard_input() {
     let input = "tracking.miui.com\n\nXIAOMI.com.\nwww.example\nbad..name\n";
     let (code, output) = run(&["check", "--json", "-"], input);
     assert_eq!(code, Some(1), "a name was bad");
-    let lines: Vec<Value> = output.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let lines: Vec<Value> = output
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[0]["name"], "tracking.miui.com");
     assert_eq!(lines[0]["action"], "block");
@@ -38,7 +49,10 @@ fn check_reads_names_from_standard_input() {
     assert_eq!(lines[0]["list"], "catalogue");
     assert_eq!(lines[0]["vendor"], "xiaomi");
     assert_eq!(lines[0]["category"], "telemetry");
-    assert_eq!((&lines[1]["name"], &lines[1]["action"]), (&"xiaomi.com".into(), &"allow".into()));
+    assert_eq!(
+        (&lines[1]["name"], &lines[1]["action"]),
+        (&"xiaomi.com".into(), &"allow".into())
+    );
     assert_eq!(lines[2]["action"], "allow");
     assert!(lines[2]["rule"].is_null());
     assert_eq!(lines[3]["error"], "has an empty label");
@@ -82,9 +96,13 @@ fn the_server_the_api_and_the_command_line_agree() {
         "www.example",
         "xiaomi.com",
     ] {
-        let by_api = web::json(server.web, &format!("/api/v1/verdict?name={name}&device=phone"));
+        let by_api = web::json(
+            server.web,
+            &format!("/api/v1/verdict?name={name}&device=phone"),
+        );
         let by_cli: Value =
-            serde_json::from_str(&server.cli(&["check", "--json", "--device", "phone", name])).expect("JSON");
+            serde_json::from_str(&server.cli(&["check", "--json", "--device", "phone", name]))
+                .expect("JSON");
         assert_eq!(by_api, by_cli, "{name}");
         let blocked = ask(server.dns, name, "A").data() == ["0.0.0.0"];
         assert_eq!(by_api["action"] == "block", blocked, "{name}");
@@ -101,10 +119,18 @@ fn the_catalogue_is_exported() {
     ] {
         let (code, output) = run(&["lists", "export", "--format", format], "");
         assert_eq!(code, Some(0));
-        assert!(output.lines().any(|found| found == line), "{line} in {format}");
+        assert!(
+            output.lines().any(|found| found == line),
+            "{line} in {format}"
+        );
         assert!(!output.contains("connect.rom.miui.com"));
     }
-    let (_, recorded) = run(&["lists", "export", "--format", "domains", "--action", "record"], "");
+    let (_, recorded) = run(
+        &[
+            "lists", "export", "--format", "domains", "--action", "record",
+        ],
+        "",
+    );
     assert!(recorded.contains("cloudconf-app-be.heytapmobile.com"));
 }
 
@@ -117,7 +143,10 @@ fn completions_manual_and_help() {
     }
     let (_, manual) = run(&["man"], "");
     assert!(manual.contains(".TH taciturn 1"), "{manual}");
-    assert_eq!(run(&["--version"], "").1, format!("taciturn {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        run(&["--version"], "").1,
+        format!("taciturn {}\n", env!("CARGO_PKG_VERSION"))
+    );
     assert_eq!(run(&["nonsense"], "").0, Some(2));
 }
 
@@ -131,7 +160,11 @@ fn a_reader_that_goes_away_is_no_error() {
         ))
         .output()
         .expect("sh");
-    assert!(status.stderr.is_empty(), "{}", String::from_utf8_lossy(&status.stderr));
+    assert!(
+        status.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&status.stderr)
+    );
 }
 
 #[test]
@@ -139,19 +172,33 @@ fn the_api_guards_itself() {
     let upstream = Upstream::start();
     let server = Taciturn::start(upstream.address, "");
     let status = |method: &str, path: &str, headers: &[(&str, &str)]| {
-        web::request(server.web, method, path, headers).expect("a response").0
+        web::request(server.web, method, path, headers)
+            .expect("a response")
+            .0
     };
     let host = ("Host", "localhost");
     assert_eq!(status("GET", "/api/v1/status", &[host]), 200);
-    assert_eq!(status("GET", "/api/v1/status", &[("Host", "evil.example")]), 421);
+    assert_eq!(
+        status("GET", "/api/v1/status", &[("Host", "evil.example")]),
+        421
+    );
     assert_eq!(status("POST", "/api/v1/reload", &[host]), 403);
-    assert_eq!(status("POST", "/api/v1/reload", &[host, ("X-Taciturn", "1")]), 202);
+    assert_eq!(
+        status("POST", "/api/v1/reload", &[host, ("X-Taciturn", "1")]),
+        202
+    );
     assert_eq!(status("GET", "/api/v1/nothing", &[host]), 404);
     assert_eq!(status("GET", "/api/v1/counts?by=colour", &[host]), 400);
-    assert_eq!(status("GET", "/api/v1/counts?since=yesterday", &[host]), 400);
+    assert_eq!(
+        status("GET", "/api/v1/counts?since=yesterday", &[host]),
+        400
+    );
     assert_eq!(status("GET", "/api/v1/counts?sinse=1h", &[host]), 400);
     assert_eq!(status("GET", "/api/v1/verdict?name=a..b", &[host]), 400);
-    assert_eq!(status("GET", "/api/v1/verdict?name=a.example&device=none", &[host]), 404);
+    assert_eq!(
+        status("GET", "/api/v1/verdict?name=a.example&device=none", &[host]),
+        404
+    );
 }
 
 #[test]
@@ -168,10 +215,16 @@ fn metrics_say_what_happened() {
         "taciturn_blocked_total 3".to_owned(),
         "taciturn_cache_hits_total 2".to_owned(),
         "taciturn_cache_misses_total 1".to_owned(),
-        format!("taciturn_upstream_queries_total{{upstream=\"udp://{}\"}} 1", upstream.address),
+        format!(
+            "taciturn_upstream_queries_total{{upstream=\"udp://{}\"}} 1",
+            upstream.address
+        ),
         "taciturn_list_junk_lines{list=\"catalogue\"} 0".to_owned(),
         "# EOF".to_owned(),
     ] {
-        assert!(metrics.lines().any(|found| found == line), "{line} in:\n{metrics}");
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line} in:\n{metrics}"
+        );
     }
 }

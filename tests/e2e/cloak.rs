@@ -19,7 +19,11 @@ fn cname_chains_are_followed() {
         let open = ask(server.dns, "www.shop.example", "A");
         assert_eq!(open.data(), ["edge2.cdn.example.", "192.0.2.1"]);
     }
-    assert_eq!(upstream.asked("metrics.shop.example"), 1, "the cache is inspected, too");
+    assert_eq!(
+        upstream.asked("metrics.shop.example"),
+        1,
+        "the cache is inspected, too"
+    );
     eventually("the log to say what hid", || {
         let log = server.cli(&["log", "--json"]);
         log.contains("\"via\":\"data.mistat.intl.xiaomi.com\"")
@@ -36,7 +40,13 @@ fn https_records_are_followed() {
     let hidden = ask(server.dns, "m.shop.example", "HTTPS");
     assert!(hidden.message.answers.is_empty());
     assert_eq!(hidden.errors(), [(15, "catalogue".to_owned())]);
-    assert_eq!(ask(server.dns, "w.shop.example", "HTTPS").message.answers.len(), 1);
+    assert_eq!(
+        ask(server.dns, "w.shop.example", "HTTPS")
+            .message
+            .answers
+            .len(),
+        1
+    );
 }
 
 #[test]
@@ -51,7 +61,10 @@ fn listed_addresses_are_found_in_answers() {
     let blocked = ask(server.dns, "ip.shop.example", "A");
     assert_eq!(blocked.data(), ["0.0.0.0"]);
     assert_eq!(blocked.errors(), [(15, "addresses".to_owned())]);
-    assert_eq!(ask(server.dns, "ok.shop.example", "A").data(), ["203.0.114.9"]);
+    assert_eq!(
+        ask(server.dns, "ok.shop.example", "A").data(),
+        ["203.0.114.9"]
+    );
 }
 
 #[test]
@@ -77,6 +90,9 @@ fn rebinding_protection() {
     let evil = ask(server.dns, "evil.example", "A");
     assert_eq!(evil.rcode(), ResponseCode::NoError);
     assert!(evil.data().is_empty());
-    assert_eq!(ask(server.dns, "host.home.example", "A").data(), ["192.168.1.1"]);
+    assert_eq!(
+        ask(server.dns, "host.home.example", "A").data(),
+        ["192.168.1.1"]
+    );
     assert_eq!(ask(server.dns, "www.example", "A").data(), ["192.0.2.1"]);
 }

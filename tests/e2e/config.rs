@@ -5,9 +5,15 @@ use crate::common::process::{command, write};
 fn check(text: &str) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = write(folder.path(), "taciturn.toml", text);
-    let output = command().args(["config", "check", &path]).output().expect("the CLI");
+    let output = command()
+        .args(["config", "check", &path])
+        .output()
+        .expect("the CLI");
     let said = String::from_utf8_lossy(&output.stderr).replace(&path, "taciturn.toml");
-    (output.status.success(), said.trim_start_matches("error: ").trim_end().to_owned())
+    (
+        output.status.success(),
+        said.trim_start_matches("error: ").trim_end().to_owned(),
+    )
 }
 
 #[test]
@@ -137,7 +143,10 @@ fn a_syntax_error_names_its_line() {
 
 #[test]
 fn the_example_loads_and_says_the_defaults() {
-    let output = command().args(["config", "example"]).output().expect("the CLI");
+    let output = command()
+        .args(["config", "example"])
+        .output()
+        .expect("the CLI");
     let example = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(check(&example), (true, String::new()));
     let parse = |text: &str| taciturn::config::parse(text, "taciturn.toml".as_ref()).expect("good");
@@ -147,7 +156,10 @@ fn the_example_loads_and_says_the_defaults() {
         config.policy = Default::default();
         format!("{config:?}")
     };
-    assert_eq!(without_policy(example_config.clone()), without_policy(defaults));
+    assert_eq!(
+        without_policy(example_config.clone()),
+        without_policy(defaults)
+    );
     let categories = taciturn::policy::Category::ALL.iter();
     for category in categories.filter(|c| **c != taciturn::policy::Category::MustResolve) {
         let said = example_config.policy.categories.get(category);
@@ -157,32 +169,58 @@ fn the_example_loads_and_says_the_defaults() {
     let uncommented: String = example
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.starts_with('[') || rest.starts_with("\"") || rest.contains(" = ") => rest,
+            Some(rest) if rest.starts_with('[') || is_setting(rest) => rest,
             _ => line,
         })
         .filter(|line| !line.starts_with("# file") && !line.contains("ca_file"))
         .map(|line| format!("{line}\n"))
         .collect();
     let full = parse(&uncommented);
-    assert_eq!((full.list.len(), full.device.len(), full.local.len(), full.forward.len()), (1, 1, 3, 1));
+    assert_eq!(
+        (
+            full.list.len(),
+            full.device.len(),
+            full.local.len(),
+            full.forward.len()
+        ),
+        (1, 1, 3, 1)
+    );
+}
+
+/// Whether a line reads `key = value`, and is no prose.
+fn is_setting(line: &str) -> bool {
+    line.split_once(" = ")
+        .is_some_and(|(key, _)| !key.contains(' '))
 }
 
 #[test]
 fn a_missing_file_and_an_occupied_port_are_told() {
-    let output = command().args(["--config", "/nonexistent/t.toml"]).output().expect("the CLI");
-    assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("/nonexistent/t.toml: cannot be read"), "{said}");
-    let folder = tempfile::tempdir().expect("a folder");
-    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let port = taken.local_addr().expect("an address").port();
-    let text = format!("data = \"d\"\n[listen]\ndns = [\"127.0.0.1:{port}\"]\n[web]\nlisten = []\n");
-    let path = write(folder.path(), "taciturn.toml", &text);
-    let output = command().args(["--config", &path]).output().expect("the CLI");
+    let output = command()
+        .args(["--config", "/nonexistent/t.toml"])
+        .output()
+        .expect("the CLI");
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains(&format!("cannot listen on 127.0.0.1:{port} (UDP): another program has the port")),
+        said.contains("/nonexistent/t.toml: cannot be read"),
+        "{said}"
+    );
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    let text =
+        format!("data = \"d\"\n[listen]\ndns = [\"127.0.0.1:{port}\"]\n[web]\nlisten = []\n");
+    let path = write(folder.path(), "taciturn.toml", &text);
+    let output = command()
+        .args(["--config", &path])
+        .output()
+        .expect("the CLI");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains(&format!(
+            "cannot listen on 127.0.0.1:{port} (UDP): another program has the port"
+        )),
         "{said}"
     );
 }

@@ -13,7 +13,10 @@ use crate::common::process::{free_port, write};
 use crate::common::{Taciturn, Upstream, ask, eventually, have};
 
 fn output(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().expect("the program");
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .expect("the program");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -24,16 +27,31 @@ fn dig_sees_blocked_and_answered() {
     }
     let upstream = Upstream::start();
     let server = Taciturn::start(upstream.address, "");
-    let (at, port) = (format!("@{}", server.dns.ip()), server.dns.port().to_string());
+    let (at, port) = (
+        format!("@{}", server.dns.ip()),
+        server.dns.port().to_string(),
+    );
     let dig = |more: &[&str]| output("dig", &[&[at.as_str(), "-p", &port], more].concat());
     let blocked = dig(&["tracking.miui.com"]);
-    assert!(blocked.contains("status: NOERROR") && blocked.contains("0.0.0.0"), "{blocked}");
-    assert!(blocked.contains("EDE: 15 (Blocked): (catalogue)"), "{blocked}");
+    assert!(
+        blocked.contains("status: NOERROR") && blocked.contains("0.0.0.0"),
+        "{blocked}"
+    );
+    assert!(
+        blocked.contains("EDE: 15 (Blocked): (catalogue)"),
+        "{blocked}"
+    );
     assert!(!blocked.contains("WARNING"), "{blocked}");
     let open = dig(&["www.example", "+dnssec"]);
-    assert!(open.contains("192.0.2.1") && !open.contains("WARNING"), "{open}");
+    assert!(
+        open.contains("192.0.2.1") && !open.contains("WARNING"),
+        "{open}"
+    );
     let denied = dig(&["nx.example"]);
-    assert!(denied.contains("status: NXDOMAIN") && denied.contains("SOA"), "{denied}");
+    assert!(
+        denied.contains("status: NXDOMAIN") && denied.contains("SOA"),
+        "{denied}"
+    );
     let long = dig(&["big.example", "TXT"]);
     assert!(long.contains("Truncated, retrying in TCP mode"), "{long}");
     assert!(long.contains("ANSWER: 40"), "{long}");
@@ -42,7 +60,10 @@ fn dig_sees_blocked_and_answered() {
     let cookie = dig(&["www.example", "+cookie", "+nsid", "+subnet=192.0.2.0/24"]);
     assert!(cookie.contains("status: NOERROR"), "{cookie}");
     let bare = dig(&["www.example", "+noedns", "+tcp"]);
-    assert!(bare.contains("192.0.2.1") && !bare.contains("EDNS:"), "{bare}");
+    assert!(
+        bare.contains("192.0.2.1") && !bare.contains("EDNS:"),
+        "{bare}"
+    );
 }
 
 #[test]
@@ -56,9 +77,22 @@ fn kdig_keeps_a_tcp_connection() {
     let at = format!("@{}", server.dns.ip());
     let seen = output(
         "kdig",
-        &[&at, "-p", &port, "+tcp", "+keepopen", "tracking.miui.com", "www.example", "tracking.miui.com", "HTTPS"],
+        &[
+            &at,
+            "-p",
+            &port,
+            "+tcp",
+            "+keepopen",
+            "tracking.miui.com",
+            "www.example",
+            "tracking.miui.com",
+            "HTTPS",
+        ],
     );
-    assert!(seen.contains("0.0.0.0") && seen.contains("192.0.2.1"), "{seen}");
+    assert!(
+        seen.contains("0.0.0.0") && seen.contains("192.0.2.1"),
+        "{seen}"
+    );
     assert!(!seen.to_lowercase().contains("warning"), "{seen}");
 }
 
@@ -73,9 +107,15 @@ fn hickorys_own_client_is_content() {
             .build();
         let (mut client, background) = Client::<TokioRuntimeProvider>::from_sender(stream);
         tokio::spawn(background);
-        for (name, data) in [("tracking.miui.com.", "0.0.0.0"), ("www.example.", "192.0.2.1")] {
+        for (name, data) in [
+            ("tracking.miui.com.", "0.0.0.0"),
+            ("www.example.", "192.0.2.1"),
+        ] {
             let name = Name::from_ascii(name).expect("a name");
-            let answer = client.query(name, DNSClass::IN, RecordType::A).await.expect("an answer");
+            let answer = client
+                .query(name, DNSClass::IN, RecordType::A)
+                .await
+                .expect("an answer");
             assert_eq!(answer.answers[0].data.to_string(), data);
         }
     });
@@ -129,9 +169,15 @@ fn unbound_as_upstream() {
     eventually("unbound to answer", || {
         ask(server.dns, "www.shop.example", "A").data() == ["198.51.100.7"]
     });
-    assert_eq!(ask(server.dns, "mail.shop.example", "MX").data(), ["10 mx.shop.example."]);
+    assert_eq!(
+        ask(server.dns, "mail.shop.example", "MX").data(),
+        ["10 mx.shop.example."]
+    );
     let denied = ask(server.dns, "none.shop.example", "A");
     assert_eq!(denied.rcode(), hickory_proto::op::ResponseCode::NXDomain);
     assert_eq!(denied.message.authorities.len(), 1);
-    assert_eq!(ask(server.dns, "tracking.miui.com", "A").data(), ["0.0.0.0"]);
+    assert_eq!(
+        ask(server.dns, "tracking.miui.com", "A").data(),
+        ["0.0.0.0"]
+    );
 }

@@ -19,7 +19,10 @@ fn every_format_from_a_file() {
         ("adblock", "||adblock.example^\n@@||ok.adblock.example^\n"),
         ("wildcard", "*.wildcard.example\n"),
         ("regex", "/^regex[0-9]+\\.example$/\n"),
-        ("rpz", "$TTL 60\nrpz.example CNAME .\n*.below.example CNAME .\n"),
+        (
+            "rpz",
+            "$TTL 60\nrpz.example CNAME .\n*.below.example CNAME .\n",
+        ),
     ] {
         let path = write(folder.path(), name, text);
         config += &format!("[[list]]\nname = \"{name}\"\nfile = \"{path}\"\n");
@@ -50,7 +53,10 @@ fn every_format_from_a_file() {
         }
     }
     let shown = server.cli(&["lists", "--junk"]);
-    assert!(shown.contains("domains:2: junk line (has a character that a name cannot have)"), "{shown}");
+    assert!(
+        shown.contains("domains:2: junk line (has a character that a name cannot have)"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -74,14 +80,25 @@ fn a_url_list_is_fetched_refreshed_and_kept() {
     eventually("a conditional request", || lists.statuses() == [200, 304]);
     lists.set(Serve::Text("two.example\nthree.example\n".to_owned()));
     update();
-    eventually("the new list", || blocked(&server, "two.example") && !blocked(&server, "one.example"));
+    eventually("the new list", || {
+        blocked(&server, "two.example") && !blocked(&server, "one.example")
+    });
     // From here on the server misbehaves, and the last good copy stays.
     for (serve, why) in [
         (Serve::Status(500), "500"),
         (Serve::Close, ""),
-        (Serve::Text("<html><body>Sign in to the Wi-Fi</body></html>".to_owned()), "web page"),
-        (Serve::Text("no list at all, just prose\nand more of it\n".to_owned()), "no rule"),
-        (Serve::Text("a.example\n? ?\n! !! x\n$$ $$\n= =\n".to_owned()), "most of its lines"),
+        (
+            Serve::Text("<html><body>Sign in to the Wi-Fi</body></html>".to_owned()),
+            "web page",
+        ),
+        (
+            Serve::Text("no list at all, just prose\nand more of it\n".to_owned()),
+            "no rule",
+        ),
+        (
+            Serve::Text("a.example\n? ?\n! !! x\n$$ $$\n= =\n".to_owned()),
+            "most of its lines",
+        ),
     ] {
         lists.set(serve);
         update();
@@ -112,7 +129,9 @@ fn an_endless_list_is_cut_off() {
     let server = Taciturn::start(upstream.address, &config);
     eventually("word of the limit", || {
         let status = web::json(server.web, "/api/v1/lists");
-        status[1]["error"].as_str().is_some_and(|error| error.contains("larger than the 1048576 bytes"))
+        status[1]["error"]
+            .as_str()
+            .is_some_and(|error| error.contains("larger than the 1048576 bytes"))
     });
     assert!(blocked(&server, "tracking.miui.com"));
 }
@@ -126,13 +145,23 @@ fn the_command_line_updates_a_running_server() {
     eventually("the first download", || blocked(&server, "one.example"));
     lists.set(Serve::Text("two.example\n# longer\n".to_owned()));
     let said = server.cli(&["lists", "update"]);
-    assert_eq!(said, "web: new, 1 rules\nthe running server takes them up\n");
+    assert_eq!(
+        said,
+        "web: new, 1 rules\nthe running server takes them up\n"
+    );
     eventually("the new list", || blocked(&server, "two.example"));
     lists.set(Serve::Status(404));
-    let failed = server.command().args(["lists", "update"]).output().expect("the CLI");
+    let failed = server
+        .command()
+        .args(["lists", "update"])
+        .output()
+        .expect("the CLI");
     assert!(!failed.status.success());
     let said = String::from_utf8_lossy(&failed.stdout).into_owned();
-    assert!(said.starts_with("web: not renewed: the server answered 404"), "{said}");
+    assert!(
+        said.starts_with("web: not renewed: the server answered 404"),
+        "{said}"
+    );
 }
 
 #[test]

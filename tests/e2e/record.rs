@@ -36,12 +36,17 @@ fn counts_equal_the_queries_asked() {
     assert!(stats("list").contains("\"catalogue\",120,60,0"));
     assert!(stats("entry").contains("\"cloudconf-app-*.heytapmobile.com\",0,60,0"));
     let hours = stats("hour");
-    let total: u64 = hours.lines().skip(1).filter_map(|l| l.split(',').nth(1)?.parse::<u64>().ok()).sum();
+    let total: u64 = hours
+        .lines()
+        .skip(1)
+        .filter_map(|l| l.split(',').nth(1)?.parse::<u64>().ok())
+        .sum();
     assert_eq!(total, 120, "{hours}");
     let table = server.cli(&["stats"]);
     assert!(table.starts_with("vendor"), "{table}");
     let json: serde_json::Value =
-        serde_json::from_str(&server.cli(&["stats", "--json", "--vendor", "xiaomi"])).expect("JSON");
+        serde_json::from_str(&server.cli(&["stats", "--json", "--vendor", "xiaomi"]))
+            .expect("JSON");
     assert_eq!(json[0]["blocked"], 120);
 }
 
@@ -52,7 +57,12 @@ fn the_log_holds_matched_lookups_and_no_browsing() {
     ask(server.dns, "private-matter.example", "A");
     ask(server.dns, "tracking.miui.com", "AAAA");
     ask(server.dns, "brand-new.heytapmobile.com", "A");
-    eventually("two rows", || web::json(server.web, "/api/v1/log").as_array().map(Vec::len) == Some(2));
+    eventually("two rows", || {
+        web::json(server.web, "/api/v1/log")
+            .as_array()
+            .map(Vec::len)
+            == Some(2)
+    });
     let log = web::json(server.web, "/api/v1/log");
     assert_eq!(log[0]["name"], "tracking.miui.com");
     assert_eq!(log[0]["qtype"], "AAAA");
@@ -63,7 +73,10 @@ fn the_log_holds_matched_lookups_and_no_browsing() {
     let holds = |what: &[u8]| database.windows(what.len()).any(|window| window == what);
     assert!(holds(b"tracking.miui.com") && !holds(b"private-matter"));
     let shown = server.cli(&["log", "-n", "1"]);
-    assert!(shown.contains("record  127.0.0.1") && shown.contains("brand-new.heytapmobile.com"), "{shown}");
+    assert!(
+        shown.contains("record  127.0.0.1") && shown.contains("brand-new.heytapmobile.com"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -118,7 +131,9 @@ fn kill_9_loses_at_most_the_last_second() {
         let [blocked, ..] = sums(&server);
         (201..=251).contains(&blocked)
     });
-    let check = std::process::Command::new("sqlite3").arg("--version").output();
+    let check = std::process::Command::new("sqlite3")
+        .arg("--version")
+        .output();
     if check.is_ok() {
         let file = server.data().join("taciturn.sqlite");
         let output = std::process::Command::new("sqlite3")
@@ -149,7 +164,10 @@ fn a_folder_that_cannot_be_written_does_not_stop_resolution() {
     std::fs::write(server.data(), "in the way").expect("to write");
     server.run();
     for _ in 0..30 {
-        assert_eq!(ask(server.dns, "tracking.miui.com", "A").data(), ["0.0.0.0"]);
+        assert_eq!(
+            ask(server.dns, "tracking.miui.com", "A").data(),
+            ["0.0.0.0"]
+        );
     }
     eventually("the health check to say so", || {
         let (status, body) = web::get(server.web, "/health").expect("a response");
@@ -168,7 +186,10 @@ fn a_full_disk_does_not_stop_resolution() {
     let mut server = Taciturn::prepare(upstream.address, "");
     std::fs::create_dir(server.data()).expect("a folder");
     let mount = |arguments: &[&str]| {
-        let output = std::process::Command::new("mount").args(arguments).arg(server.data()).output();
+        let output = std::process::Command::new("mount")
+            .args(arguments)
+            .arg(server.data())
+            .output();
         output.is_ok_and(|output| output.status.success())
     };
     if !mount(&["-t", "tmpfs", "-o", "size=256k", "tmpfs"]) {
@@ -193,7 +214,9 @@ fn a_full_disk_does_not_stop_resolution() {
         web::get(server.web, "/health").expect("a response").0 == 200 && sums(&server)[0] == 301
     });
     server.kill();
-    let unmounted = std::process::Command::new("umount").arg(server.data()).status();
+    let unmounted = std::process::Command::new("umount")
+        .arg(server.data())
+        .status();
     assert!(unmounted.expect("umount").success());
 }
 
@@ -227,9 +250,17 @@ fn old_rows_are_forgotten() {
     let config = "[record]\nlog_retention = \"1s\"";
     let server = Taciturn::start(upstream.address, config);
     ask(server.dns, "tracking.miui.com", "A");
-    eventually("the row", || web::json(server.web, "/api/v1/log").as_array().map(Vec::len) == Some(1));
+    eventually("the row", || {
+        web::json(server.web, "/api/v1/log")
+            .as_array()
+            .map(Vec::len)
+            == Some(1)
+    });
     eventually("it to be forgotten", || {
-        web::json(server.web, "/api/v1/log").as_array().map(Vec::len) == Some(0)
+        web::json(server.web, "/api/v1/log")
+            .as_array()
+            .map(Vec::len)
+            == Some(0)
     });
     assert_eq!(sums(&server)[0], 1, "the count stays");
 }

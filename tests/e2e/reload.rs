@@ -31,10 +31,15 @@ fn a_reload_under_load_loses_no_answer() {
         })
         .collect();
     for round in 0..5 {
-        server.configure(upstream.address, &format!("[rules]\nblock = [\"round{round}.example\"]"));
+        server.configure(
+            upstream.address,
+            &format!("[rules]\nblock = [\"round{round}.example\"]"),
+        );
         server.reload();
         let name = format!("round{round}.example");
-        eventually("the new rule", || ask(dns, &name, "A").data() == ["0.0.0.0"]);
+        eventually("the new rule", || {
+            ask(dns, &name, "A").data() == ["0.0.0.0"]
+        });
     }
     stop.store(true, Relaxed);
     for thread in threads {
@@ -52,11 +57,20 @@ fn a_bad_configuration_keeps_the_old_one_and_says_so() {
     assert_eq!(ask(server.dns, "old.example", "A").data(), ["0.0.0.0"]);
     let log = server.log();
     assert!(log.contains("the running configuration is kept"), "{log}");
-    assert!(log.contains("unknown key `blok` in [rules]; did you mean `block`?"), "{log}");
+    assert!(
+        log.contains("unknown key `blok` in [rules]; did you mean `block`?"),
+        "{log}"
+    );
     let status = web::json(server.web, "/api/v1/status");
-    assert!(status["config_refused"].as_str().is_some_and(|why| why.contains("blok")));
+    assert!(
+        status["config_refused"]
+            .as_str()
+            .is_some_and(|why| why.contains("blok"))
+    );
     server.configure(upstream.address, "[rules]\nblock = [\"new.example\"]");
-    eventually("the file watch", || ask(server.dns, "new.example", "A").data() == ["0.0.0.0"]);
+    eventually("the file watch", || {
+        ask(server.dns, "new.example", "A").data() == ["0.0.0.0"]
+    });
     assert!(web::json(server.web, "/api/v1/status")["config_refused"].is_null());
 }
 
@@ -72,13 +86,19 @@ fn listeners_come_and_go() {
         let probe = crate::common::client::query(1, "www.example", "A");
         crate::common::client::raw(new, &probe, std::time::Duration::from_millis(300)).is_some()
     });
-    eventually("the old address to be free", || std::net::UdpSocket::bind(old).is_ok());
+    eventually("the old address to be free", || {
+        std::net::UdpSocket::bind(old).is_ok()
+    });
     // An address that somebody has is refused as a whole.
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     server.dns = taken.local_addr().expect("an address");
     server.configure(upstream.address, "");
     server.reload();
-    assert!(server.log().contains("another program has the port"), "{}", server.log());
+    assert!(
+        server.log().contains("another program has the port"),
+        "{}",
+        server.log()
+    );
     assert_eq!(ask(new, "www.example", "A").data(), ["192.0.2.1"]);
 }
 
@@ -88,7 +108,9 @@ fn sigterm_answers_what_is_under_way() {
     let mut server = Taciturn::start(upstream.address, "");
     let dns = server.dns;
     let waiting = std::thread::spawn(move || ask(dns, "slow700.example", "A").data());
-    eventually("the query to be under way", || upstream.asked("slow700.example") == 1);
+    eventually("the query to be under way", || {
+        upstream.asked("slow700.example") == 1
+    });
     assert_eq!(server.stop(), Some(0));
     assert_eq!(waiting.join().expect("an answer"), ["192.0.2.1"]);
 }

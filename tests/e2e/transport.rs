@@ -45,7 +45,9 @@ fn rfc7766_6_2_pipelined_queries_are_answered_out_of_order() {
     let upstream = Upstream::start();
     let server = Taciturn::start(upstream.address, "");
     let mut stream = TcpStream::connect(server.dns).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a limit");
     write_frame(&mut stream, &query(0, "slow1000.example", "A"));
     for id in 1..200u16 {
         let name = match id % 3 {
@@ -62,7 +64,11 @@ fn rfc7766_6_2_pipelined_queries_are_answered_out_of_order() {
         order.push(message.metadata.id);
     }
     assert_eq!(order.iter().collect::<HashSet<_>>().len(), 200);
-    assert_eq!(order.last(), Some(&0), "the slow one came first and is answered last");
+    assert_eq!(
+        order.last(),
+        Some(&0),
+        "the slow one came first and is answered last"
+    );
 }
 
 #[test]
@@ -70,7 +76,9 @@ fn idle_and_slow_connections_are_closed() {
     let upstream = Upstream::start();
     let server = Taciturn::start(upstream.address, "listen.tcp_idle = \"300ms\"");
     let closes = |stream: &mut TcpStream, within: Duration| {
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a limit");
         let start = Instant::now();
         assert_eq!(stream.read(&mut [0; 16]).expect("a close"), 0);
         assert!(start.elapsed() < within);
@@ -99,18 +107,24 @@ fn connections_are_limited() {
         })
         .collect();
     let mut one_more = TcpStream::connect(server.dns).expect("a connection");
-    one_more.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+    one_more
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("a limit");
     assert!(matches!(one_more.read(&mut [0; 2]), Ok(0) | Err(_)));
     open.pop();
     crate::common::eventually("a place to come free", || {
         let mut stream = TcpStream::connect(server.dns).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a limit");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .expect("a limit");
         let mut frame = vec![0, 31];
         frame.extend(query(1, "a.example", "A"));
         frame[1] = (frame.len() - 2) as u8;
         stream.write_all(&frame).is_ok() && read_frame(&mut stream).is_ok()
     });
-    assert!(web::json(server.web, "/api/v1/status")["totals"]["connections_refused"].as_u64() > Some(0));
+    assert!(
+        web::json(server.web, "/api/v1/status")["totals"]["connections_refused"].as_u64() > Some(0)
+    );
 }
 
 #[test]
@@ -129,7 +143,11 @@ fn the_case_of_the_question_is_kept() {
             assert_eq!(answer.message.answers.len(), 1);
         }
     }
-    assert_eq!(upstream.asked("www.shop.example"), 1, "and one answer serves every case");
+    assert_eq!(
+        upstream.asked("www.shop.example"),
+        1,
+        "and one answer serves every case"
+    );
 }
 
 #[test]
@@ -143,19 +161,46 @@ fn broken_messages_get_an_error_or_nothing() {
         message
     };
     let code = |message: &[u8]| ask_with(server.dns, message).map(|answer| answer.rcode());
-    assert_eq!(code(&changed(2, 0x29)), Some(ResponseCode::NotImp), "opcode UPDATE");
-    assert_eq!(code(&changed(5, 2)), Some(ResponseCode::FormErr), "two questions");
-    assert_eq!(code(&changed(5, 0)), Some(ResponseCode::FormErr), "no question");
-    assert_eq!(code(&changed(12, 0x80)), Some(ResponseCode::FormErr), "a bad label");
+    assert_eq!(
+        code(&changed(2, 0x29)),
+        Some(ResponseCode::NotImp),
+        "opcode UPDATE"
+    );
+    assert_eq!(
+        code(&changed(5, 2)),
+        Some(ResponseCode::FormErr),
+        "two questions"
+    );
+    assert_eq!(
+        code(&changed(5, 0)),
+        Some(ResponseCode::FormErr),
+        "no question"
+    );
+    assert_eq!(
+        code(&changed(12, 0x80)),
+        Some(ResponseCode::FormErr),
+        "a bad label"
+    );
     assert_eq!(code(&good[..20]), Some(ResponseCode::FormErr), "cut short");
     let opt = good.len() - 11;
     let badvers = ask_with(server.dns, &changed(opt + 6, 9)).expect("an answer");
-    assert_eq!(badvers.rcode(), ResponseCode::BADVERS);
+    assert_eq!(u16::from(badvers.rcode()), 16, "BADVERS");
     let quiet = Duration::from_millis(300);
-    assert_eq!(raw(server.dns, &changed(2, 0x81), quiet), None, "a response is not answered");
-    assert_eq!(raw(server.dns, &good[..11], quiet), None, "less than a header");
+    assert_eq!(
+        raw(server.dns, &changed(2, 0x81), quiet),
+        None,
+        "a response is not answered"
+    );
+    assert_eq!(
+        raw(server.dns, &good[..11], quiet),
+        None,
+        "less than a header"
+    );
     assert_eq!(raw(server.dns, b"", quiet), None, "nothing");
-    assert_eq!(ask(server.dns, "www.example", "A").rcode(), ResponseCode::NoError);
+    assert_eq!(
+        ask(server.dns, "www.example", "A").rcode(),
+        ResponseCode::NoError
+    );
 }
 
 #[test]
@@ -170,7 +215,10 @@ fn garbage_over_tcp_hurts_nobody_else() {
             stream
         })
         .collect();
-    assert_eq!(ask_tcp(server.dns, "www.example", "A").data(), ["192.0.2.1"]);
+    assert_eq!(
+        ask_tcp(server.dns, "www.example", "A").data(),
+        ["192.0.2.1"]
+    );
     for stream in &mut streams {
         let _ = stream.write_all(&[0xff; 100]);
     }
@@ -185,8 +233,14 @@ fn too_many_waiting_queries_are_turned_away() {
     let threads: Vec<_> = (0..20)
         .map(|n| std::thread::spawn(move || ask(dns, &format!("slow800-{n}.example"), "A").rcode()))
         .collect();
-    let codes: Vec<_> = threads.into_iter().map(|t| t.join().expect("an answer")).collect();
-    let answered = codes.iter().filter(|code| **code == ResponseCode::NoError).count();
+    let codes: Vec<_> = threads
+        .into_iter()
+        .map(|t| t.join().expect("an answer"))
+        .collect();
+    let answered = codes
+        .iter()
+        .filter(|code| **code == ResponseCode::NoError)
+        .count();
     assert_eq!(answered, 5, "{codes:?}");
     assert_eq!(ask(dns, "www.example", "A").rcode(), ResponseCode::NoError);
 }

@@ -14,11 +14,16 @@ use crate::common::{Taciturn, Upstream, ask, web};
 
 /// A certificate for `dns.upstream.example`, and the authority's in PEM form.
 fn certificate() -> (Arc<SingleCertAndKey>, String) {
-    let made = rcgen::generate_simple_self_signed(["dns.upstream.example".to_owned()]).expect("a certificate");
+    let made = rcgen::generate_simple_self_signed(["dns.upstream.example".to_owned()])
+        .expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
     let provider = rustls::crypto::ring::default_provider();
-    let certified = rustls::sign::CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider);
-    (Arc::new(SingleCertAndKey::from(certified.expect("a pair"))), made.cert.pem())
+    let certified =
+        rustls::sign::CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider);
+    (
+        Arc::new(SingleCertAndKey::from(certified.expect("a pair"))),
+        made.cert.pem(),
+    )
 }
 
 struct Encrypted {
@@ -92,7 +97,11 @@ fn tls_https_quic_and_h3() {
         ("quic", encrypted.quic),
         ("h3", encrypted.h3),
     ] {
-        let path = if matches!(scheme, "https" | "h3") { "/dns-query" } else { "" };
+        let path = if matches!(scheme, "https" | "h3") {
+            "/dns-query"
+        } else {
+            ""
+        };
         let servers = format!(
             "servers = [\"{scheme}://{address}{path}#dns.upstream.example\"]\nca_file = \"ca.pem\""
         );
@@ -113,8 +122,14 @@ fn a_certificate_for_another_name_or_of_nobody_is_refused() {
     let mut server = Taciturn::prepare(encrypted.upstream.address, "");
     std::fs::write(server.folder.path().join("ca.pem"), &encrypted.pem).expect("to write");
     for servers in [
-        format!("servers = [\"tls://{}#other.example\"]\nca_file = \"ca.pem\"", encrypted.tls),
-        format!("servers = [\"tls://{}#dns.upstream.example\"]", encrypted.tls),
+        format!(
+            "servers = [\"tls://{}#other.example\"]\nca_file = \"ca.pem\"",
+            encrypted.tls
+        ),
+        format!(
+            "servers = [\"tls://{}#dns.upstream.example\"]",
+            encrypted.tls
+        ),
     ] {
         server.configure_raw(&servers, "");
         server.run();
@@ -156,7 +171,10 @@ fn a_closed_connection_is_opened_again() {
     server.configure_raw(&format!("servers = [\"tcp://{address}\"]"), "");
     server.run();
     for n in 0..5 {
-        assert_eq!(ask(server.dns, &format!("again{n}.example"), "A").data(), ["192.0.2.1"]);
+        assert_eq!(
+            ask(server.dns, &format!("again{n}.example"), "A").data(),
+            ["192.0.2.1"]
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -181,7 +199,11 @@ fn the_next_upstream_answers_when_one_is_dead_or_refuses() {
             assert_eq!(answer.data(), ["192.0.2.1"], "{strategy}");
         }
         // Not 20 times the 3 s that a dead server may take.
-        assert!(start.elapsed() < Duration::from_secs(25), "{strategy}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(25),
+            "{strategy}: {:?}",
+            start.elapsed()
+        );
     }
 }
 
@@ -190,14 +212,20 @@ fn the_fastest_upstream_gets_most_queries() {
     let (slow, fast) = (Upstream::start(), Upstream::start());
     slow.state.delay.store(40, Relaxed);
     let server = Taciturn::prepare(fast.address, "");
-    let servers = format!("servers = [\"udp://{}\", \"udp://{}\"]", slow.address, fast.address);
+    let servers = format!(
+        "servers = [\"udp://{}\", \"udp://{}\"]",
+        slow.address, fast.address
+    );
     server.configure_raw(&servers, "");
     let mut server = server;
     server.run();
     for n in 0..100 {
         ask(server.dns, &format!("host{n}.example"), "A");
     }
-    let (slow, fast) = (slow.state.queries.load(Relaxed), fast.state.queries.load(Relaxed));
+    let (slow, fast) = (
+        slow.state.queries.load(Relaxed),
+        fast.state.queries.load(Relaxed),
+    );
     assert!(fast > 85 && slow < 20 && slow > 0, "{slow} to {fast}");
 }
 
@@ -217,7 +245,10 @@ fn an_upstream_by_name_is_looked_up_at_the_bootstrap_servers() {
     let (bootstrap, upstream) = (Upstream::start(), Upstream::start());
     bootstrap.address("dns.upstream.example", "127.0.0.1");
     let server = Taciturn::prepare(upstream.address, "");
-    let servers = format!("servers = [\"udp://dns.upstream.example:{}\"]", upstream.address.port());
+    let servers = format!(
+        "servers = [\"udp://dns.upstream.example:{}\"]",
+        upstream.address.port()
+    );
     server.configure_raw(&servers, "");
     let text = std::fs::read_to_string(server.config()).expect("the configuration");
     let named = format!("bootstrap = [\"{}\"]", bootstrap.address);

@@ -59,7 +59,9 @@ pub fn edns() -> Edns {
 
 /// The number of a type by its name.
 pub fn type_number(name: &str) -> u16 {
-    let number = name.parse::<hickory_proto::rr::RecordType>().expect("a type");
+    let number = name
+        .parse::<hickory_proto::rr::RecordType>()
+        .expect("a type");
     number.into()
 }
 
@@ -93,7 +95,9 @@ pub fn raw(server: SocketAddr, message: &[u8], limit: Duration) -> Option<Vec<u8
 /// Asks over a TCP connection of its own.
 pub fn ask_tcp(server: SocketAddr, name: &str, kind: &str) -> Answer {
     let mut stream = TcpStream::connect(server).expect("a connection");
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .expect("a limit");
     write_frame(&mut stream, &query(rand::random(), name, kind));
     Answer::new(read_frame(&mut stream).expect("an answer"))
 }

@@ -64,7 +64,9 @@ impl Taciturn {
         let upstream_more = section(more, "upstream.");
         let rest: String = more
             .lines()
-            .filter(|line| !line.trim().starts_with("listen.") && !line.trim().starts_with("upstream."))
+            .filter(|line| {
+                !line.trim().starts_with("listen.") && !line.trim().starts_with("upstream.")
+            })
             .map(|line| format!("{line}\n"))
             .collect();
         let text = format!(
@@ -106,7 +108,10 @@ impl Taciturn {
             .open(self.folder.path().join("log"))
             .expect("a log");
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         self.process = Some(command.spawn().expect("taciturn to start"));
     }
 
@@ -124,7 +129,11 @@ impl Taciturn {
                 panic!("taciturn ended with {status}:\n{}", self.log());
             }
             let waited = start.elapsed();
-            assert!(waited.as_secs() < 20, "taciturn is not ready:\n{}", self.log());
+            assert!(
+                waited.as_secs() < 20,
+                "taciturn is not ready:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -187,7 +196,9 @@ impl Taciturn {
 
 /// Keys for one of the sections that the harness writes.
 fn section(more: &str, prefix: &str) -> String {
-    let keys = more.lines().filter_map(|line| line.trim().strip_prefix(prefix));
+    let keys = more
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(prefix));
     keys.map(|key| format!("{key}\n")).collect()
 }
 
@@ -203,7 +214,9 @@ impl Drop for Taciturn {
 /// The binary, cut off from the configuration and data of whoever runs the tests.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taciturn"));
-    command.env_remove("TACITURN_CONFIG").env_remove("TACITURN_LOG");
+    command
+        .env_remove("TACITURN_CONFIG")
+        .env_remove("TACITURN_LOG");
     command.env("TZ", "UTC");
     command
 }

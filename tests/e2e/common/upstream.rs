@@ -65,7 +65,9 @@ impl Upstream {
         let _inside = runtime.enter();
         let (udp, tcp, address) = runtime.block_on(async {
             loop {
-                let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+                let udp = tokio::net::UdpSocket::bind("127.0.0.1:0")
+                    .await
+                    .expect("a socket");
                 let address = udp.local_addr().expect("an address");
                 // The same port may be taken for TCP; then another one.
                 if let Ok(tcp) = tokio::net::TcpListener::bind(address).await {
@@ -114,7 +116,10 @@ impl Upstream {
         let ttl = self.state.ttl.load(Relaxed) as u32;
         let record = Record::from_rdata(fqdn(name), ttl, data);
         let mut records = self.state.records.lock().expect("the records");
-        records.entry((format!("{name}."), kind)).or_default().push(record);
+        records
+            .entry((format!("{name}."), kind))
+            .or_default()
+            .push(record);
     }
 }
 
@@ -154,7 +159,9 @@ impl Handler {
         if name.starts_with("nx") {
             return Reply(ResponseCode::NXDomain, Vec::new(), true, None);
         }
-        if name.starts_with("empty") || !matches!(kind, RecordType::A | RecordType::AAAA | RecordType::TXT) {
+        if name.starts_with("empty")
+            || !matches!(kind, RecordType::A | RecordType::AAAA | RecordType::TXT)
+        {
             return Reply(ResponseCode::NoError, Vec::new(), true, None);
         }
         if name.starts_with("big") {
@@ -163,7 +170,12 @@ impl Handler {
             return Reply(ResponseCode::NoError, many.collect(), false, None);
         }
         let error = name.starts_with("ede").then_some(29);
-        Reply(ResponseCode::NoError, vec![made_up(name, kind, ttl)], false, error)
+        Reply(
+            ResponseCode::NoError,
+            vec![made_up(name, kind, ttl)],
+            false,
+            error,
+        )
     }
 }
 
@@ -187,7 +199,12 @@ impl RequestHandler for Handler {
         let asked = request.queries.queries()[0].clone();
         let name = asked.name().to_string().to_lowercase();
         state.queries.fetch_add(1, Relaxed);
-        *state.by_name.lock().expect("the counts").entry(name.clone()).or_default() += 1;
+        *state
+            .by_name
+            .lock()
+            .expect("the counts")
+            .entry(name.clone())
+            .or_default() += 1;
         if state.silent.load(Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -206,7 +223,15 @@ impl RequestHandler for Handler {
         metadata.response_code = code;
         metadata.recursion_available = true;
         metadata.authentic_data = name.starts_with("signed");
-        let soa = SOA::new(fqdn("ns.example"), fqdn("host.example"), 1, 3600, 600, 86_400, 60);
+        let soa = SOA::new(
+            fqdn("ns.example"),
+            fqdn("host.example"),
+            1,
+            3600,
+            600,
+            86_400,
+            60,
+        );
         let soa = Record::from_rdata(fqdn("example"), 120, RData::SOA(soa));
         let mut edns = Edns::new();
         edns.set_max_payload(1232);
@@ -219,12 +244,15 @@ impl RequestHandler for Handler {
         builder.edns(&edns);
         let soa = denied.then_some(&soa);
         let response = builder.build(metadata, &answers, [], soa, []);
-        response_handle.send_response(response).await.unwrap_or_else(|_| {
-            let header = hickory_proto::op::Header {
-                metadata,
-                counts: hickory_proto::op::HeaderCounts::default(),
-            };
-            ResponseInfo::from(header)
-        })
+        response_handle
+            .send_response(response)
+            .await
+            .unwrap_or_else(|_| {
+                let header = hickory_proto::op::Header {
+                    metadata,
+                    counts: hickory_proto::op::HeaderCounts::default(),
+                };
+                ResponseInfo::from(header)
+            })
     }
 }

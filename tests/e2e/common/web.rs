@@ -36,7 +36,11 @@ pub fn request(
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let bad = || std::io::Error::other("not HTTP");
-    let status = text.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(bad)?;
+    let status = text
+        .split(' ')
+        .nth(1)
+        .and_then(|s| s.parse().ok())
+        .ok_or_else(bad)?;
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(bad)?;
     // axum sends known lengths; a chunked body would need more reading than this.
     assert!(!head.to_lowercase().contains("chunked"), "{head}");
@@ -115,7 +119,10 @@ fn answer(mut stream: TcpStream, serve: &Serve) -> std::io::Result<u16> {
     };
     match serve {
         Serve::Text(text) => {
-            let etag = format!("\"{:x}\"", text.len() * 31 + usize::from(text.as_bytes()[0]));
+            let etag = format!(
+                "\"{:x}\"",
+                text.len() * 31 + usize::from(text.as_bytes()[0])
+            );
             if known.as_deref() == Some(&etag) {
                 return send(304, "", b"");
             }
