@@ -1,9 +1,9 @@
 //! Where rules come from: the shipped catalogue, files, and URLs; all of them made into one
 //! [`RuleSet`](crate::policy::RuleSet).
 //!
-//! [`format`] has a parser per list format, [`parse`] runs one over a text and counts junk, [`catalogue`] is
+//! [`mod@format`] has a parser per list format, [`mod@parse`] runs one over a text and counts junk, [`catalogue`] is
 //! what the binary carries, [`cached`] keeps the last good copy of downloaded lists on disk, [`download`]
-//! renews them, [`assemble`] compiles everything, [`export`] writes the catalogue out for other resolvers.
+//! renews them, [`mod@assemble`] compiles everything, [`mod@export`] writes the catalogue out for other resolvers.
 
 pub mod assemble;
 pub mod cached;

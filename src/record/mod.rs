@@ -1,7 +1,7 @@
 //! Counts and the log of matched lookups, kept off the path of a query.
 //!
 //! The path hands over an [`Event`] by a bounded queue ([`Recorder::note`]) or adds to a counter
-//! ([`totals`]); a thread of its own ([`writer`]) turns events into rows and writes them in batches to a
+//! ([`totals`]); a thread of its own (`writer`) turns events into rows and writes them in batches to a
 //! [`store`]. A full queue drops the details of a lookup and counts that it did. The thread is the only
 //! writer; readers open the store on their own.
 

@@ -2,7 +2,7 @@
 //!
 //! [`Resolver::quick`] works on wire bytes and answers all that needs no upstream, without waiting.
 //! [`Resolver::answer`] is the general path: it takes every message, waits for upstreams, and goes through
-//! the same [`Resolver::own_answer`] first, so that the two can only agree.
+//! the same `own_answer` first, so that the two can only agree.
 
 mod fetch;
 mod flight;
