@@ -14,13 +14,15 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use build::{devices, http_client, live};
+pub use build::{devices, http_client, live, router};
 
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::listen::{ListenError, Listeners};
 use crate::lists::{Assembled, CacheFolder, ListStatus};
+use crate::policy::RuleSet;
 use crate::record::{Keep, Names, Recorder, WriterHandle};
 use crate::resolve::{Live, Resolver};
+use crate::upstream::Router;
 use crate::web;
 
 /// How long answers under way may take at the end.
@@ -108,7 +110,7 @@ pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
     let keep = keep(config);
     let (recorder, writer) = Recorder::start(&data, config.record.queue, keep);
     let Assembled { rules, lists } = assembled;
-    let live = live(config, Arc::new(rules), 1)?;
+    let live = live(config, Arc::new(rules), router(config)?, 1);
     recorder.publish(names(&live, config), keep);
     let resolver = Arc::new(Resolver::new(live, config.cache.size.0, recorder));
     let (requests, mut asked) = mpsc::channel(16);
@@ -215,13 +217,18 @@ impl Shared {
             ));
         }
         let assembled = assemble(config.clone()).await?;
-        let live = self.next(config, assembled.rules)?;
+        let upstreams_changed = format!("{:?}{:?}", config.upstream, config.forward)
+            != format!("{:?}{:?}", before.upstream, before.forward);
+        let router = match upstreams_changed {
+            true => router(config)?,
+            // Connections, and what was learnt about the servers, are kept.
+            false => self.resolver.live().router.clone(),
+        };
+        let live = self.next(config, assembled.rules, router);
         listeners.apply(&config.listen)?;
         if config.cache != before.cache {
             self.resolver.cache.resize(config.cache.size.0);
         }
-        let upstreams_changed = format!("{:?}{:?}", config.upstream, config.forward)
-            != format!("{:?}{:?}", before.upstream, before.forward);
         self.publish(live, config);
         if upstreams_changed {
             // What other servers said may not be what these would say.
@@ -237,25 +244,20 @@ impl Shared {
     /// Compiles the lists again, after a download.
     async fn reassemble(&self) {
         let config = self.config().config;
-        let outcome = match assemble(config.clone()).await {
-            Ok(assembled) => self
-                .next(&config, assembled.rules)
-                .map(|live| (live, assembled.lists)),
-            Err(error) => Err(error.into()),
-        };
-        match outcome {
-            Ok((live, lists)) => {
-                self.publish(live, &config);
-                *lock(&self.lists) = lists;
+        match assemble(config.clone()).await {
+            Ok(assembled) => {
+                let router = self.resolver.live().router.clone();
+                self.publish(self.next(&config, assembled.rules, router), &config);
+                *lock(&self.lists) = assembled.lists;
                 self.leave_word();
             }
             Err(error) => tracing::error!("the running lists are kept: {error}"),
         }
     }
 
-    fn next(&self, config: &Config, rules: crate::policy::RuleSet) -> Result<Live, ServerError> {
+    fn next(&self, config: &Config, rules: RuleSet, router: Arc<Router>) -> Live {
         let generation = self.generation.fetch_add(1, Relaxed) + 1;
-        Ok(live(config, Arc::new(rules), generation)?)
+        live(config, Arc::new(rules), router, generation)
     }
 
     fn publish(&self, live: Live, config: &Config) {

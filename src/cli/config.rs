@@ -6,9 +6,7 @@ use clap::Subcommand;
 
 use super::{Outcome, failure, print};
 use crate::config::{EXAMPLE, load};
-use crate::policy::RuleSetBuilder;
 use crate::server;
-use std::sync::Arc;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -34,8 +32,7 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Outcome {
         Command::Check { file: named } => {
             let loaded = load(named.as_deref().or(file))?;
             // What only shows when things are built: certificate authorities that cannot be read.
-            let empty = RuleSetBuilder::default().build()?;
-            server::live(&loaded.config, Arc::new(empty), 1).map_err(failure)?;
+            server::router(&loaded.config).map_err(failure)?;
             let what = match &loaded.file {
                 Some(file) => file.display().to_string(),
                 None => "no configuration file, the defaults".to_owned(),

@@ -83,7 +83,11 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
         .list
         .iter_mut()
         .filter_map(|l| l.as_mut().file.as_mut());
-    let others = [config.data.as_mut(), config.upstream.ca_file.as_mut()];
+    let others = [
+        config.data.as_mut(),
+        config.upstream.ca_file.as_mut(),
+        config.upstream.trust_anchor.as_mut(),
+    ];
     for path in lists.chain(others.into_iter().flatten()) {
         *path = folder.join(&*path);
     }
@@ -183,6 +187,11 @@ fn check(config: &Config) -> Result<(), Conflict> {
     let anywhere = |message: &str| Err((None, message.to_owned()));
     if config.upstream.servers.is_empty() {
         return anywhere("[upstream] servers is empty; name at least one, or leave the key out");
+    }
+    if config.upstream.trust_anchor.is_some() && !config.upstream.dnssec {
+        return anywhere(
+            "[upstream] trust_anchor has no effect without dnssec = true; set that, or remove it",
+        );
     }
     if config.listen.dns.is_empty() {
         return anywhere("[listen] dns is empty; name at least one address, or leave the key out");

@@ -152,6 +152,8 @@ pub struct Upstream {
     pub bootstrap: Vec<SocketAddr>,
     /// Validate DNSSEC here instead of trusting the upstream.
     pub dnssec: bool,
+    /// A file of DNSKEY records to validate from, instead of the root's own keys.
+    pub trust_anchor: Option<PathBuf>,
     /// A PEM file of certificate authorities trusted besides the public ones.
     pub ca_file: Option<PathBuf>,
     /// Drop private addresses from public answers.
@@ -176,6 +178,7 @@ impl Default for Upstream {
                 SocketAddr::from(([86, 54, 11, 100], 53)),
             ],
             dnssec: false,
+            trust_anchor: None,
             ca_file: None,
             rebind_protection: false,
             rebind_allow: Vec::new(),

@@ -27,7 +27,8 @@ const CONFIG: &str = r#"
 fn resolver(folder: &std::path::Path) -> Arc<Resolver> {
     let config = config::parse(CONFIG, "test.toml".as_ref()).unwrap();
     let assembled = config.assemble().unwrap();
-    let live = server::live(&config, Arc::new(assembled.rules), 1).unwrap();
+    let router = server::router(&config).unwrap();
+    let live = server::live(&config, Arc::new(assembled.rules), router, 1);
     let keep = Keep {
         log: LogScope::None,
         log_for: Duration::ZERO,

@@ -15,30 +15,32 @@ use crate::resolve::Live;
 use crate::upstream::router::tls_config;
 use crate::upstream::{Bootstrap, Router, RouterConfig};
 
-/// Builds the state for `config` with these rules.
+/// Makes the way to the upstreams.
 ///
 /// # Errors
 ///
 /// A sentence, when the file of certificate authorities cannot be used.
-pub fn live(config: &Config, rules: Arc<RuleSet>, generation: u32) -> Result<Live, String> {
-    let upstream = &config.upstream;
+pub fn router(config: &Config) -> Result<Arc<Router>, String> {
     let forward = config.forward.iter();
-    let router = Router::new(
-        &RouterConfig {
-            upstream,
-            forward: forward
-                .map(|(domain, forward)| (domain.0.clone(), &forward.servers[..]))
-                .collect(),
-        },
-        &bootstrap(config),
-    )?;
+    let forward = forward.map(|(domain, forward)| (domain.0.clone(), &forward.servers[..]));
+    let config_of_router = RouterConfig {
+        upstream: &config.upstream,
+        forward: forward.collect(),
+    };
+    let router = Router::new(&config_of_router, &bootstrap(config))?;
+    Ok(Arc::new(router))
+}
+
+/// Builds the state for `config` with these rules and this way to the upstreams.
+pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generation: u32) -> Live {
+    let upstream = &config.upstream;
     let mut access = Networks::default();
     for network in &config.access.allow {
         access.add(network.0, ());
     }
     let devices = devices(config);
     let rebind_allow = upstream.rebind_allow.iter().map(|domain| domain.0.clone());
-    Ok(Live {
+    Live {
         generation,
         rules,
         unlisted: Arc::new(PerDevice::new(devices.iter().count())),
@@ -46,7 +48,7 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, generation: u32) -> Result<Liv
         local: local(config),
         special: SpecialNames::default(),
         access,
-        router: Arc::new(router),
+        router,
         limits: Limits {
             min_ttl: config.cache.min_ttl.seconds(),
             max_ttl: config.cache.max_ttl.seconds(),
@@ -59,7 +61,7 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, generation: u32) -> Result<Liv
         rebind_allow: upstream.rebind_protection.then(|| rebind_allow.collect()),
         waiting: Arc::new(Semaphore::new(config.listen.waiting)),
         log_all: config.record.log == LogScope::All,
-    })
+    }
 }
 
 fn bootstrap(config: &Config) -> Bootstrap {

@@ -62,10 +62,13 @@ impl Router {
             .map(|(domain, urls)| (domain.clone(), pool(urls, Strategy::Ordered)))
             .collect();
         domains.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.labels()));
+        let anchor = upstream.trust_anchor.as_deref();
+        let validating = match upstream.dnssec {
+            true => Some(ValidatingPool::new(default.clone(), anchor)?),
+            false => None,
+        };
         Ok(Self {
-            validating: upstream
-                .dnssec
-                .then(|| ValidatingPool::new(default.clone())),
+            validating,
             default,
             domains,
         })

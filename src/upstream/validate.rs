@@ -1,9 +1,12 @@
 //! DNSSEC validation (RFC 4035) before a pool, by hickory's validator.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use hickory_net::dnssec::DnssecDnsHandle;
 use hickory_net::xfer::{DnsHandle, FirstAnswer};
 use hickory_net::{DnsError, NetError};
-use hickory_proto::dnssec::Proof;
+use hickory_proto::dnssec::{Proof, TrustAnchors};
 use hickory_proto::op::{Message, ResponseCode};
 
 use super::{Pool, Question, UpstreamError};
@@ -15,11 +18,28 @@ pub struct ValidatingPool {
 }
 
 impl ValidatingPool {
-    /// Validates what `pool` answers, from the root's built-in trust anchors.
-    pub fn new(pool: Pool) -> Self {
-        Self {
-            handle: DnssecDnsHandle::new(pool),
-        }
+    /// Validates what `pool` answers, from the keys in a file or the root's that are built in.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the file.
+    pub fn new(pool: Pool, anchor: Option<&Path>) -> Result<Self, String> {
+        let anchors = match anchor {
+            None => TrustAnchors::default(),
+            Some(file) => {
+                let bad =
+                    |why: String| format!("[upstream] trust_anchor {}: {why}", file.display());
+                let anchors =
+                    TrustAnchors::from_file(file).map_err(|error| bad(error.to_string()))?;
+                if anchors.is_empty() {
+                    return Err(bad("holds no DNSKEY record".to_owned()));
+                }
+                anchors
+            }
+        };
+        Ok(Self {
+            handle: DnssecDnsHandle::with_trust_anchor(pool, Arc::new(anchors)),
+        })
     }
 
     /// Asks, and validates. The AD bit says that every record was proven; a client that did not ask for

@@ -1,24 +1,42 @@
-//! Keeping web pages of others from reading or changing anything by way of the owner's browser.
+//! Keeping strangers out, and web pages of others from reading or changing anything by way of the owner's
+//! browser.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use crate::server::Shared;
 
 /// The header that a request which changes something has to carry. A page of another site cannot add one
 /// without being asked for permission first, which is not given.
 const CHANGE_HEADER: &str = "x-taciturn";
 
+/// What a request is held against.
+#[derive(Clone)]
+pub(super) struct Guard {
+    shared: Arc<Shared>,
+    hosts: Arc<Hosts>,
+}
+
+impl Guard {
+    pub fn new(shared: Arc<Shared>, hosts: &[String]) -> Self {
+        Self {
+            shared,
+            hosts: Arc::new(Hosts::new(hosts)),
+        }
+    }
+}
+
 /// Host names by which the server may be called.
-pub(super) struct Hosts(Vec<String>);
+struct Hosts(Vec<String>);
 
 impl Hosts {
-    pub fn new(configured: &[String]) -> Self {
+    fn new(configured: &[String]) -> Self {
         Self(configured.iter().map(|host| host.to_lowercase()).collect())
     }
 
@@ -40,14 +58,20 @@ impl Hosts {
     }
 }
 
-/// Lets through what is called by a known name and, when it changes something, carries the header.
+/// Lets through who may ask for names as well, calls the server by a known name and, to change something,
+/// adds the header.
 pub(super) async fn guard(
-    State(hosts): State<Arc<Hosts>>,
+    State(guard): State<Guard>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
     let host = request.headers().get(header::HOST);
-    let known = host.is_some_and(|host| host.to_str().is_ok_and(|host| hosts.know(host)));
+    if !guard.shared.resolver.live().may_ask(client.ip()) {
+        let message = "your address is not in [access] allow";
+        return ApiError(StatusCode::FORBIDDEN, message.to_owned()).into_response();
+    }
+    let known = host.is_some_and(|host| host.to_str().is_ok_and(|host| guard.hosts.know(host)));
     if !known {
         let message = "this server does not go by that name; add it to [web] hosts";
         return ApiError(StatusCode::MISDIRECTED_REQUEST, message.to_owned()).into_response();

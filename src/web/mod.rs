@@ -6,6 +6,7 @@ mod error;
 mod guard;
 mod metrics;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,6 +37,7 @@ pub async fn start(
         let app = router(shared.clone(), config);
         let stop = stop.clone();
         tasks.spawn(async move {
+            let app = app.into_make_service_with_connect_info::<SocketAddr>();
             let serving = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = serving.await {
                 tracing::error!("HTTP: {error}");
@@ -47,7 +49,7 @@ pub async fn start(
 }
 
 fn router(shared: Arc<Shared>, config: &Web) -> Router {
-    let hosts = Arc::new(guard::Hosts::new(&config.hosts));
+    let guarded = guard::Guard::new(shared.clone(), &config.hosts);
     Router::new()
         .route("/health", get(api::health))
         .route("/metrics", get(metrics::metrics))
@@ -59,6 +61,6 @@ fn router(shared: Arc<Shared>, config: &Web) -> Router {
         .route("/api/v1/lists/update", post(api::update_lists))
         .route("/api/v1/reload", post(api::reload))
         .fallback(error::not_found)
-        .layer(from_fn_with_state(hosts, guard::guard))
+        .layer(from_fn_with_state(guarded, guard::guard))
         .with_state(shared)
 }

@@ -6,6 +6,7 @@ mod cli;
 mod cloak;
 mod common;
 mod config;
+mod dnssec;
 mod judges;
 mod lists;
 mod record;
