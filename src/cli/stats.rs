@@ -2,48 +2,20 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{Failure, Outcome, print, table};
 use crate::config::Loaded;
 use crate::record::sqlite::SqliteReader;
 use crate::record::{CountQuery, CountRow, Grouping, Reader, unix_millis};
 
-#[derive(Debug, Clone, Copy, ValueEnum, PartialEq, Eq)]
-enum By {
-    Vendor,
-    Category,
-    Domain,
-    Device,
-    Hour,
-    List,
-    Entry,
-}
-
-impl By {
-    fn grouping(self) -> Grouping {
-        match self {
-            Self::Vendor => Grouping::Vendor,
-            Self::Category => Grouping::Category,
-            Self::Domain => Grouping::Domain,
-            Self::Device => Grouping::Device,
-            Self::Hour => Grouping::Hour,
-            Self::List => Grouping::List,
-            Self::Entry => Grouping::Entry,
-        }
-    }
-
-    fn head(self) -> &'static str {
-        match self {
-            Self::Vendor => "vendor",
-            Self::Category => "category",
-            Self::Domain => "domain",
-            Self::Device => "device",
-            Self::Hour => "hour",
-            Self::List => "list",
-            Self::Entry => "entry",
-        }
-    }
+/// Reads a grouping by its name.
+fn grouping() -> impl TypedValueParser<Value = Grouping> {
+    let names = Grouping::ALL.map(Grouping::as_str);
+    PossibleValuesParser::new(names).map(|name| {
+        let found = Grouping::ALL.into_iter().find(|by| by.as_str() == name);
+        found.unwrap_or(Grouping::Vendor)
+    })
 }
 
 #[derive(clap::Args)]
@@ -52,8 +24,8 @@ pub(super) struct Args {
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = humantime::parse_duration)]
     since: std::time::Duration,
     /// What counts are summed by.
-    #[arg(long, value_enum, default_value = "vendor")]
-    by: By,
+    #[arg(long, default_value = "vendor", value_parser = grouping())]
+    by: Grouping,
     /// Only of this device.
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -74,13 +46,13 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, loaded: &Loaded) -> Outcome {
     let reader = SqliteReader::open(&loaded.config.data_folder())?;
     let mut rows = reader.counts(&CountQuery {
-        by: args.by.grouping(),
+        by: args.by,
         since: unix_millis() / 1000 - args.since.as_secs() as i64,
         device: args.device.clone(),
         vendor: args.vendor.clone(),
         limit: args.limit,
     })?;
-    if args.by == By::Hour && !args.json {
+    if args.by == Grouping::Hour && !args.json {
         for row in &mut rows {
             row.key = row
                 .key
@@ -98,7 +70,7 @@ pub(super) fn run(args: &Args, loaded: &Loaded) -> Outcome {
     if rows.is_empty() {
         return print(b"nothing was counted in that time\n");
     }
-    let mut table = table::new(&[args.by.head(), "#blocked", "#recorded", "#let through"]);
+    let mut table = table::new(&[args.by.as_str(), "#blocked", "#recorded", "#let through"]);
     for row in &rows {
         let key = match row.key.as_str() {
             "" => "(none)",
@@ -119,8 +91,8 @@ fn hour(seconds: i64) -> String {
     time[..time.len().min(16)].to_owned()
 }
 
-fn csv(by: By, rows: &[CountRow]) -> Outcome {
-    let mut text = format!("{},blocked,recorded,allowed\n", by.head());
+fn csv(by: Grouping, rows: &[CountRow]) -> Outcome {
+    let mut text = format!("{},blocked,recorded,allowed\n", by.as_str());
     for row in rows {
         let key = &row.key;
         // A leading =, +, - or @ would be a formula to a spreadsheet.

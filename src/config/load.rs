@@ -1,6 +1,6 @@
 //! Reading the file, and saying what is wrong with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -259,24 +259,31 @@ fn check_policy(policy: &Policy, base: &Policy, place: &str) -> Result<(), Strin
     Ok(())
 }
 
+fn check_name(what: &str, name: &str) -> Result<(), String> {
+    if name.is_empty() || name.len() > 60 || name.chars().any(char::is_control) {
+        let name = name.escape_debug();
+        return Err(format!(
+            "{what} name `{name}` has to be 1 to 60 characters, without control characters"
+        ));
+    }
+    Ok(())
+}
+
 fn check_lists(config: &Config) -> Result<(), Conflict> {
-    let mut lines: HashMap<&str, ()> = HashMap::new();
+    let mut names = HashSet::new();
     for list in &config.list {
         let refuse = |message: String| Err((Some(list.span()), message));
         let value = list.get_ref();
         let name = &value.name;
-        if name.is_empty() || name.len() > 60 || name.chars().any(char::is_control) {
-            return refuse(format!(
-                "list name `{}` has to be 1 to 60 characters",
-                name.escape_debug()
-            ));
+        if let Err(message) = check_name("list", name) {
+            return refuse(message);
         }
         if name == crate::lists::CATALOGUE || name == crate::lists::OWN_RULES {
             return refuse(format!(
                 "list name `{name}` is taken by taciturn itself; choose another"
             ));
         }
-        if lines.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return refuse(format!("two lists are called `{name}`; rename one"));
         }
         match (&value.file, &value.url) {
@@ -301,19 +308,16 @@ fn check_lists(config: &Config) -> Result<(), Conflict> {
 }
 
 fn check_devices(config: &Config) -> Result<(), Conflict> {
-    let mut names = HashMap::new();
+    let mut names = HashSet::new();
     let mut networks = HashMap::new();
     for device in &config.device {
         let refuse = |message: String| Err((Some(device.span()), message));
         let value = device.get_ref();
         let name = &value.name;
-        if name.is_empty() || name.len() > 60 || name.chars().any(char::is_control) {
-            return refuse(format!(
-                "device name `{}` has to be 1 to 60 characters",
-                name.escape_debug()
-            ));
+        if let Err(message) = check_name("device", name) {
+            return refuse(message);
         }
-        if names.insert(name, ()).is_some() {
+        if !names.insert(name) {
             return refuse(format!("two devices are called `{name}`; rename one"));
         }
         for network in &value.addresses {

@@ -101,6 +101,32 @@ pub enum Grouping {
     Entry,
 }
 
+impl Grouping {
+    /// Every grouping, in the order of their mention.
+    pub const ALL: [Self; 7] = [
+        Self::Vendor,
+        Self::Category,
+        Self::Domain,
+        Self::Device,
+        Self::Hour,
+        Self::List,
+        Self::Entry,
+    ];
+
+    /// The grouping as written on the command line and in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Vendor => "vendor",
+            Self::Category => "category",
+            Self::Domain => "domain",
+            Self::Device => "device",
+            Self::Hour => "hour",
+            Self::List => "list",
+            Self::Entry => "entry",
+        }
+    }
+}
+
 /// Which counts.
 #[derive(Debug, Clone)]
 pub struct CountQuery {

@@ -3,9 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Live, is_exception};
+use super::{Lookup, is_exception};
 use crate::cache::Entry;
-use crate::device::DeviceId;
 use crate::policy::{Action, Verdict};
 use crate::wire::records::Section;
 use crate::wire::{Name, rtype};
@@ -17,25 +16,20 @@ use crate::wire::{Name, rtype};
 /// to work.
 #[inline]
 pub(super) fn inspect(
-    live: &Live,
-    device: Option<DeviceId>,
+    lookup: &Lookup<'_>,
     verdict: Verdict,
     entry: &Entry,
 ) -> (Verdict, Option<Box<Name>>) {
-    let clean = entry.clean_under.load(Relaxed) == live.generation;
+    let clean = entry.clean_under.load(Relaxed) == lookup.live.generation;
     if clean || is_exception(&verdict) {
         return (verdict, None);
     }
-    look(live, device, verdict, entry)
+    look(lookup, verdict, entry)
 }
 
-fn look(
-    live: &Live,
-    device: Option<DeviceId>,
-    mut verdict: Verdict,
-    entry: &Entry,
-) -> (Verdict, Option<Box<Name>>) {
-    let policy = &live.devices.treatment(device).policy;
+fn look(lookup: &Lookup<'_>, mut verdict: Verdict, entry: &Entry) -> (Verdict, Option<Box<Name>>) {
+    let live = lookup.live;
+    let policy = &live.devices.treatment(lookup.client.device).policy;
     let mut about = None;
     let mut clean = policy.filtering;
     for target in &entry.targets {

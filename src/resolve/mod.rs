@@ -70,6 +70,25 @@ struct Client {
     device: Option<DeviceId>,
 }
 
+/// A query with whom it is from and the state that it is answered from.
+struct Lookup<'a> {
+    live: &'a Arc<Live>,
+    query: &'a Query<'a>,
+    client: Client,
+}
+
+impl<'a> Lookup<'a> {
+    #[inline]
+    fn new(live: &'a Arc<Live>, query: &'a Query<'a>, source: IpAddr) -> Self {
+        let client = live.identify(source);
+        Self {
+            live,
+            query,
+            client,
+        }
+    }
+}
+
 /// What [`Resolver::own_answer`] could not answer, and what it found out so far.
 enum Open {
     /// A local name that stands for another.
@@ -236,9 +255,9 @@ impl Resolver {
                 key,
                 stale,
             } => {
-                let client = live.identify(source);
                 let entry = self.ask_upstream(&live, query, &key, stale).await;
-                self.serve(&live, query, client, verdict, &entry, out);
+                let lookup = Lookup::new(&live, query, source);
+                self.serve(&lookup, verdict, &entry, out);
             }
         }
     }
@@ -265,11 +284,11 @@ impl Resolver {
         if let Some(local) = live.local.find(&query.name) {
             return self.local_answer(local, query, out);
         }
-        let client = live.identify(source);
-        let treatment = live.devices.treatment(client.device);
+        let lookup = Lookup::new(live, query, source);
+        let treatment = live.devices.treatment(lookup.client.device);
         let verdict = live.rules.decide(&treatment.policy, &query.name);
         if verdict.action == Action::Block {
-            self.block(live, query, client, verdict, None, out);
+            self.block(&lookup, verdict, None, out);
             return Ok(());
         }
         if !live.is_forwarded(&query.name)
@@ -313,7 +332,7 @@ impl Resolver {
                 });
             }
         }
-        self.serve(live, query, client, verdict, &entry, out);
+        self.serve(&lookup, verdict, &entry, out);
         Ok(())
     }
 
@@ -336,65 +355,50 @@ impl Resolver {
     }
 
     /// Writes an answer, unless something in it is blocked; counts either way.
-    fn serve(
-        &self,
-        live: &Arc<Live>,
-        query: &Query<'_>,
-        client: Client,
-        verdict: Verdict,
-        entry: &Entry,
-        out: &mut Vec<u8>,
-    ) {
-        let (verdict, via) = inspect::inspect(live, client.device, verdict, entry);
+    fn serve(&self, lookup: &Lookup<'_>, verdict: Verdict, entry: &Entry, out: &mut Vec<u8>) {
+        let (verdict, via) = inspect::inspect(lookup, verdict, entry);
         if verdict.action == Action::Block {
-            return self.block(live, query, client, verdict, via, out);
+            return self.block(lookup, verdict, via, out);
         }
-        entry.write(out, query, self.cache.now());
-        self.count(live, query, client, verdict, via);
+        entry.write(out, lookup.query, self.cache.now());
+        self.count(lookup, verdict, via);
     }
 
     fn block(
         &self,
-        live: &Live,
-        query: &Query<'_>,
-        client: Client,
+        lookup: &Lookup<'_>,
         verdict: Verdict,
         via: Option<Box<Name>>,
         out: &mut Vec<u8>,
     ) {
-        let treatment = live.devices.treatment(client.device);
+        let rules = &lookup.live.rules;
+        let treatment = lookup.live.devices.treatment(lookup.client.device);
         let hit = verdict.hit.as_ref();
-        let list = hit.map_or("", |hit| live.rules.list_name(hit));
-        let tier = hit.map(|hit| live.rules.lists()[usize::from(hit.list)].tier);
+        let tier = hit.map(|hit| rules.lists()[usize::from(hit.list)].tier);
         // RFC 8914 sections 4.16 and 4.18: whether the operator decided or the client asked for it.
-        let asked_for = treatment.own || tier == Some(Tier::Own);
-        let error = Ede {
-            code: if asked_for {
-                ede::FILTERED
-            } else {
-                ede::BLOCKED
-            },
-            text: list,
+        let code = match treatment.own || tier == Some(Tier::Own) {
+            true => ede::FILTERED,
+            false => ede::BLOCKED,
         };
-        if hit.and_then(|hit| live.rules.category(hit)) == Some(Category::Canary) {
+        let text = hit.map_or("", |hit| rules.list_name(hit));
+        let error = Ede { code, text };
+        if hit.and_then(|hit| rules.category(hit)) == Some(Category::Canary) {
             // A canary says what it has to say only by not existing.
-            let mut reply = Reply::new(out, query, rcode::NXDOMAIN);
+            let mut reply = Reply::new(out, lookup.query, rcode::NXDOMAIN);
             reply.soa(treatment.block.ttl);
             reply.finish([error]);
         } else {
-            treatment.block.write(out, query, error);
+            treatment.block.write(out, lookup.query, error);
         }
-        self.count(live, query, client, verdict, via);
+        self.count(lookup, verdict, via);
     }
 
-    fn count(
-        &self,
-        live: &Live,
-        query: &Query<'_>,
-        client: Client,
-        verdict: Verdict,
-        via: Option<Box<Name>>,
-    ) {
+    fn count(&self, lookup: &Lookup<'_>, verdict: Verdict, via: Option<Box<Name>>) {
+        let Lookup {
+            live,
+            query,
+            client,
+        } = lookup;
         self.recorder.totals.decided(verdict.action);
         if !verdict.is_matched() {
             live.unlisted.add(client.device);
@@ -448,9 +452,9 @@ impl Resolver {
                     key,
                     stale,
                 }) => {
-                    let client = live.identify(source);
                     let entry = self.ask_upstream(live, &inner, &key, stale).await;
-                    self.serve(live, &inner, client, verdict, &entry, &mut found);
+                    let lookup = Lookup::new(live, &inner, source);
+                    self.serve(&lookup, verdict, &entry, &mut found);
                 }
             }
         }

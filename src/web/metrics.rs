@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header;
@@ -90,25 +91,29 @@ impl Scrape {
                 (server.url().to_string(), queries, failures, server.speed())
             })
             .collect();
-        let mut family = encoder.encode_descriptor(
-            "upstream_queries",
-            "Queries sent to an upstream",
-            None,
-            MetricType::Counter,
-        )?;
-        for (server, queries, ..) in &servers {
-            let labels = [("upstream", server.as_str())];
-            ConstCounter::new(*queries).encode(family.encode_family(&labels)?)?;
-        }
-        let mut family = encoder.encode_descriptor(
-            "upstream_server_failures",
-            "Queries to an upstream that came to nothing",
-            None,
-            MetricType::Counter,
-        )?;
-        for (server, _, failures, _) in &servers {
-            let labels = [("upstream", server.as_str())];
-            ConstCounter::new(*failures).encode(family.encode_family(&labels)?)?;
+        type Count = (
+            &'static str,
+            &'static str,
+            fn(&(String, u64, u64, Duration)) -> u64,
+        );
+        let counts: [Count; 2] = [
+            (
+                "upstream_queries",
+                "Queries sent to an upstream",
+                |server| server.1,
+            ),
+            (
+                "upstream_server_failures",
+                "Queries to an upstream that came to nothing",
+                |server| server.2,
+            ),
+        ];
+        for (name, help, count) in counts {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for server in &servers {
+                let labels = [("upstream", server.0.as_str())];
+                ConstCounter::new(count(server)).encode(family.encode_family(&labels)?)?;
+            }
         }
         let mut family = encoder.encode_descriptor(
             "upstream_smoothed_seconds",
