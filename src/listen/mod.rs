@@ -132,7 +132,7 @@ impl Listeners {
 }
 
 struct Sockets {
-    udp: Vec<tokio::net::UdpSocket>,
+    udp: Vec<udp::BatchSocket>,
     tcp: tokio::net::TcpListener,
 }
 
@@ -153,7 +153,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 }
 
 /// Several sockets on one address: the kernel spreads clients over them.
-fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<tokio::net::UdpSocket>> {
+fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<udp::BatchSocket>> {
     // With the port shared the kernel would let a second taciturn in beside the first; one attempt
     // without sharing finds out whether somebody is there.
     let probe = new_socket(address, Type::DGRAM, Protocol::UDP)?;
@@ -170,7 +170,7 @@ fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<tokio::net::Udp
             let _ = socket.set_recv_buffer_size(1 << 20);
             let _ = socket.set_send_buffer_size(1 << 20);
             socket.bind(&SockAddr::from(address))?;
-            tokio::net::UdpSocket::from_std(socket.into())
+            udp::BatchSocket::new(socket.into())
         })
         .collect()
 }

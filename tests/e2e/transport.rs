@@ -244,3 +244,49 @@ fn too_many_waiting_queries_are_turned_away() {
     assert_eq!(answered, 5, "{codes:?}");
     assert_eq!(ask(dns, "www.example", "A").rcode(), ResponseCode::NoError);
 }
+
+#[test]
+fn ipv6_and_any_address() {
+    use std::net::{SocketAddr, UdpSocket};
+    let upstream = Upstream::start();
+    let (v4, v6) = (
+        crate::common::process::free_port(),
+        crate::common::process::free_port(),
+    );
+    let mut server = Taciturn::prepare(upstream.address, "");
+    let text = std::fs::read_to_string(server.config()).expect("the configuration");
+    let dns = format!("dns = [\"{}\"]", server.dns);
+    let more = format!(
+        "dns = [\"{}\", \"0.0.0.0:{v4}\", \"[::]:{v6}\"]",
+        server.dns
+    );
+    std::fs::write(server.config(), text.replace(&dns, &more)).expect("to write");
+    server.run();
+    // A connected socket takes datagrams from the address it asked only: the reply has to leave from there.
+    for asked in [
+        format!("127.0.0.1:{v4}"),
+        format!("127.7.7.7:{v4}"),
+        format!("[::1]:{v6}"),
+    ] {
+        let asked: SocketAddr = asked.parse().expect("an address");
+        let ours = if asked.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        };
+        let socket = UdpSocket::bind(ours).expect("a socket");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a limit");
+        socket.connect(asked).expect("to connect");
+        for name in ["tracking.miui.com", "www.example"] {
+            socket.send(&query(9, name, "A")).expect("to send");
+            let mut buffer = [0; 1500];
+            let length = socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|e| panic!("{asked}: {e}"));
+            let message = Message::from_vec(&buffer[..length]).expect("DNS");
+            assert_eq!(message.answers.len(), 1, "{name} at {asked}");
+        }
+    }
+}
