@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Only of this vendor.
     #[arg(long, value_name = "NAME")]
     vendor: Option<String>,
+    /// Only of this category, such as unclassified.
+    #[arg(long, value_name = "NAME")]
+    category: Option<String>,
     /// At most so many rows.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: u32,
@@ -50,6 +53,7 @@ pub(super) fn run(args: &Args, loaded: &Loaded) -> Outcome {
         since: unix_millis() / 1000 - args.since.as_secs() as i64,
         device: args.device.clone(),
         vendor: args.vendor.clone(),
+        category: args.category.clone(),
         limit: args.limit,
     })?;
     if args.by == Grouping::Hour && !args.json {

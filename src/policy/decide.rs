@@ -249,7 +249,7 @@ impl RuleSet {
             }
         });
         if !self.regexes.is_empty() {
-            let mut text = String::new();
+            let mut text = String::with_capacity(name.wire().len());
             write_text(name.wire(), &mut text);
             for number in &self.regex_set.matches(text.as_bytes()) {
                 let rule = &self.regexes[number];

@@ -261,12 +261,19 @@ impl Reader for SqliteReader {
              WHERE count.hour >= ?1
                AND (?2 IS NULL OR device.name = ?2)
                AND (?3 IS NULL OR rule.vendor = ?3)
+               AND (?5 IS NULL OR rule.category = ?5)
              GROUP BY {key} ORDER BY {order} LIMIT ?4"
         );
         let mut statement = self.connection.prepare(&sql)?;
         let since = query.since.div_euclid(3600);
         let rows = statement.query_map(
-            params![since, query.device, query.vendor, query.limit],
+            params![
+                since,
+                query.device,
+                query.vendor,
+                query.limit,
+                query.category
+            ],
             |row| {
                 let key = match row.get_ref("key")? {
                     rusqlite::types::ValueRef::Integer(number) => number.to_string(),

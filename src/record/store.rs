@@ -138,6 +138,8 @@ pub struct CountQuery {
     pub device: Option<String>,
     /// Of this vendor only.
     pub vendor: Option<String>,
+    /// Of this category only.
+    pub category: Option<String>,
     /// At most so many rows, the largest.
     pub limit: u32,
 }

@@ -142,6 +142,7 @@ pub struct CountParams {
     since: Option<String>,
     device: Option<String>,
     vendor: Option<String>,
+    category: Option<String>,
     limit: Option<u32>,
 }
 
@@ -159,6 +160,7 @@ pub async fn counts(
         since: unix_millis() / 1000 - period.as_secs() as i64,
         device: params.device,
         vendor: params.vendor,
+        category: params.category,
         limit: params.limit.unwrap_or(1000).min(ROW_LIMIT),
     };
     Ok(Json(

@@ -69,6 +69,18 @@ fn the_log_holds_matched_lookups_and_no_browsing() {
     assert_eq!(log[0]["action"], "block");
     assert_eq!(log[0]["vendor"], "xiaomi");
     assert_eq!(log[1]["category"], "unclassified");
+    let new = server.cli(&[
+        "stats",
+        "--by",
+        "domain",
+        "--category",
+        "unclassified",
+        "--csv",
+    ]);
+    assert!(
+        new.ends_with("\n\"brand-new.heytapmobile.com\",0,1,0\n"),
+        "{new}"
+    );
     let database = std::fs::read(server.data().join("taciturn.sqlite-wal")).expect("the log");
     let holds = |what: &[u8]| database.windows(what.len()).any(|window| window == what);
     assert!(holds(b"tracking.miui.com") && !holds(b"private-matter"));

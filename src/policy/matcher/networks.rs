@@ -5,11 +5,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// A map from networks to values; asking goes through the prefix lengths that occur, longest first.
+/// Up to so many networks are simply gone through, which is faster than a few look-ups by hash.
+const FEW: usize = 32;
+
+/// A map from networks to values. Asking a large one goes through the prefix lengths that occur, longest
+/// first.
 #[derive(Debug, Clone)]
 pub struct Networks<V> {
     by_network: HashMap<IpNet, V>,
     lengths: Vec<u8>,
+    /// The networks while they are [`FEW`], longest first.
+    few: Vec<IpNet>,
 }
 
 impl<V> Default for Networks<V> {
@@ -17,6 +23,7 @@ impl<V> Default for Networks<V> {
         Self {
             by_network: HashMap::new(),
             lengths: Vec::new(),
+            few: Vec::new(),
         }
     }
 }
@@ -31,6 +38,11 @@ impl<V> Networks<V> {
         {
             self.lengths.insert(at, network.prefix_len());
         }
+        if self.by_network.len() < FEW && !self.by_network.contains_key(&network) {
+            let longer = |other: &IpNet| other.prefix_len() >= network.prefix_len();
+            let at = self.few.partition_point(longer);
+            self.few.insert(at, network);
+        }
         self.by_network.entry(network).or_insert(value);
     }
 
@@ -38,6 +50,13 @@ impl<V> Networks<V> {
     /// (`::ffff:192.0.2.1`) counts as IPv4.
     pub fn find(&self, address: IpAddr) -> Option<(IpNet, &V)> {
         let address = address.to_canonical();
+        if self.by_network.len() <= FEW {
+            let network = self.few.iter().find(|network| network.contains(&address))?;
+            return self
+                .by_network
+                .get_key_value(network)
+                .map(|(network, value)| (*network, value));
+        }
         self.lengths.iter().find_map(|length| {
             let network = IpNet::new(address, *length).ok()?.trunc();
             self.by_network.get(&network).map(|value| (network, value))
@@ -58,6 +77,37 @@ impl<V> Networks<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The two ways of finding have to agree.
+    #[test]
+    fn few_and_many_agree() {
+        let text = |n: usize| format!("10.{n}.0.0/{}", 12 + n % 20);
+        let mut many = Networks::default();
+        for n in 0..200 {
+            many.add(text(n).parse().unwrap(), n);
+        }
+        for first in (0..200).step_by(FEW) {
+            let mut few = Networks::default();
+            let mut naive: Vec<(IpNet, usize)> = Vec::new();
+            for n in first..(first + FEW).min(200) {
+                let network: IpNet = text(n).parse().unwrap();
+                few.add(network, n);
+                if naive.iter().all(|(known, _)| *known != network.trunc()) {
+                    naive.push((network.trunc(), n));
+                }
+            }
+            for last in 0..200u8 {
+                let address = IpAddr::from([10, last, 0, 1]);
+                let fitting = naive
+                    .iter()
+                    .filter(|(network, _)| network.contains(&address));
+                let expected = fitting.max_by_key(|(network, _)| network.prefix_len());
+                let found = few.find(address).map(|(network, _)| network);
+                assert_eq!(found, expected.map(|(network, _)| *network), "{address}");
+            }
+        }
+        assert!(many.find("10.199.0.1".parse().unwrap()).is_some());
+    }
 
     #[test]
     fn the_longest_network_wins() {
