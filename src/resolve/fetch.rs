@@ -13,6 +13,7 @@ use super::{Live, Resolver};
 use crate::answer::local::TTL;
 use crate::cache::{Age, Entry, Key, Kind, failure_period};
 use crate::upstream::{Question, UpstreamError, hickory_name};
+use crate::wire::records::{self, Section};
 use crate::wire::reply::ede;
 use crate::wire::{Name, Query};
 
@@ -119,18 +120,29 @@ fn without_private(live: &Live, query: &Query<'_>, response: Vec<u8>) -> Vec<u8>
     if exempt || live.is_forwarded(&query.name) {
         return response;
     }
+    let mut private = Vec::new();
+    let mut number = 0;
+    let walked = records::walk(&response, |record| {
+        if record.section == Section::Answer {
+            let mut found = false;
+            records::each_address(&response, &record, |address| found |= is_private(address));
+            if found {
+                private.push(number);
+            }
+            number += 1;
+        }
+    });
+    if walked.is_err() || private.is_empty() {
+        return response;
+    }
     let Ok(mut message) = Message::from_vec(&response) else {
         return response;
     };
-    let before = message.answers.len();
-    message.answers.retain(|record| match &record.data {
-        RData::A(a) => !is_private(a.0.into()),
-        RData::AAAA(aaaa) => !is_private(aaaa.0.into()),
-        _ => true,
+    let mut number = 0;
+    message.answers.retain(|_| {
+        number += 1;
+        !private.contains(&(number - 1))
     });
-    if message.answers.len() == before {
-        return response;
-    }
     tracing::info!(name = %query.name, "private addresses removed from the answer of a public name");
     message.to_vec().unwrap_or(response)
 }

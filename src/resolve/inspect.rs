@@ -1,13 +1,12 @@
 //! Looking into answers: names that hide behind CNAME, SVCB and HTTPS records, and listed addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Lookup, is_exception};
 use crate::cache::Entry;
 use crate::policy::{Action, Verdict};
-use crate::wire::records::Section;
-use crate::wire::{Name, rtype};
+use crate::wire::Name;
+use crate::wire::records::{self, Section};
 
 /// The verdict on an answer: the one on its name, or a sterner one on something in it, with the name in
 /// the answer that it is about.
@@ -45,32 +44,18 @@ fn look(lookup: &Lookup<'_>, mut verdict: Verdict, entry: &Entry) -> (Verdict, O
             if record.section != Section::Answer {
                 return;
             }
-            let data = &entry.message()[record.data.0..record.data.1];
-            let Some(address) = address(record.record_type, data) else {
-                return;
-            };
-            let found = live.rules.decide_address(policy, address);
-            clean &= found.hit.is_none();
-            if found.action > verdict.action && found.action != Action::Allow {
-                verdict = found;
-                about = None;
-            }
+            records::each_address(entry.message(), &record, |address| {
+                let found = live.rules.decide_address(policy, address);
+                clean &= found.hit.is_none();
+                if found.action > verdict.action && found.action != Action::Allow {
+                    verdict = found;
+                    about = None;
+                }
+            });
         });
     }
     if clean {
         entry.clean_under.store(live.generation, Relaxed);
     }
     (verdict, about)
-}
-
-fn address(record_type: u16, data: &[u8]) -> Option<IpAddr> {
-    match record_type {
-        rtype::A => <[u8; 4]>::try_from(data)
-            .ok()
-            .map(|v4| Ipv4Addr::from(v4).into()),
-        rtype::AAAA => <[u8; 16]>::try_from(data)
-            .ok()
-            .map(|v6| Ipv6Addr::from(v6).into()),
-        _ => None,
-    }
 }

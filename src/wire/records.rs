@@ -1,6 +1,12 @@
 //! Walking the records of a response.
 
+use std::net::IpAddr;
+
 use super::{HEADER, Name, rtype, u16_at, u32_at};
+
+/// SvcParamKeys of addresses (RFC 9460 section 14.3.2).
+const IPV4HINT: u16 = 4;
+const IPV6HINT: u16 = 6;
 
 /// A response cannot be walked: cut short, a name that never ends, or trailing bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -169,6 +175,43 @@ pub fn target(message: &[u8], record: &RecordAt) -> Option<Name> {
     };
     let name = read_name(message, at).ok()?;
     (name.labels() > 0).then_some(name)
+}
+
+/// Calls `visit` for every address in a record's data: A, AAAA, and the hints of SVCB and HTTPS records,
+/// which a client may connect to without asking further (RFC 9460 section 7.3).
+pub fn each_address(message: &[u8], record: &RecordAt, mut visit: impl FnMut(IpAddr)) {
+    let data = &message[record.data.0..record.data.1];
+    match record.record_type {
+        rtype::A => each_of::<4>(data, &mut visit),
+        rtype::AAAA => each_of::<16>(data, &mut visit),
+        rtype::SVCB | rtype::HTTPS => {
+            let Ok(mut at) = skip_name(message, record.data.0 + 2) else {
+                return;
+            };
+            while let (Some(key), Some(length)) = (u16_at(message, at), u16_at(message, at + 2)) {
+                let end = at + 4 + usize::from(length);
+                if end > record.data.1 {
+                    return;
+                }
+                match key {
+                    IPV4HINT => each_of::<4>(&message[at + 4..end], &mut visit),
+                    IPV6HINT => each_of::<16>(&message[at + 4..end], &mut visit),
+                    _ => {}
+                }
+                at = end;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn each_of<const N: usize>(data: &[u8], visit: &mut impl FnMut(IpAddr))
+where
+    IpAddr: From<[u8; N]>,
+{
+    for address in data.as_chunks::<N>().0 {
+        visit(IpAddr::from(*address));
+    }
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ fn listed_addresses_are_found_in_answers() {
     let upstream = Upstream::start();
     upstream.address("ip.shop.example", "203.0.113.9");
     upstream.address("ok.shop.example", "203.0.114.9");
+    upstream.https_hint("ip.shop.example", "203.0.113.9");
+    upstream.https_hint("ok.shop.example", "203.0.114.9");
     let folder = tempfile::tempdir().expect("a folder");
     let list = write(folder.path(), "list", "203.0.113.0/24\nads.shop.example\n");
     let config = format!("[[list]]\nname = \"addresses\"\nfile = \"{list}\"");
@@ -65,6 +67,9 @@ fn listed_addresses_are_found_in_answers() {
         ask(server.dns, "ok.shop.example", "A").data(),
         ["203.0.114.9"]
     );
+    let answers = |name| ask(server.dns, name, "HTTPS").message.answers.len();
+    assert_eq!(answers("ip.shop.example"), 0, "a hint is an address, too");
+    assert_eq!(answers("ok.shop.example"), 1);
 }
 
 #[test]
@@ -84,12 +89,16 @@ fn rebinding_protection() {
     let upstream = Upstream::start();
     for name in ["evil.example", "host.home.example"] {
         upstream.address(name, "192.168.1.1");
+        upstream.https_hint(name, "192.168.1.1");
     }
     let config = "upstream.rebind_protection = true\nupstream.rebind_allow = [\"home.example\"]";
     let server = Taciturn::start(upstream.address, config);
     let evil = ask(server.dns, "evil.example", "A");
     assert_eq!(evil.rcode(), ResponseCode::NoError);
     assert!(evil.data().is_empty());
+    let answers = |name| ask(server.dns, name, "HTTPS").message.answers.len();
+    assert_eq!(answers("evil.example"), 0);
+    assert_eq!(answers("host.home.example"), 1);
     assert_eq!(
         ask(server.dns, "host.home.example", "A").data(),
         ["192.168.1.1"]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hickory_net::runtime::Time;
 use hickory_proto::op::{Edns, Metadata, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::svcb::SVCB;
+use hickory_proto::rr::rdata::svcb::{IpHint, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{A, CNAME, HTTPS, SOA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::Server;
@@ -103,6 +103,14 @@ impl Upstream {
     /// Adds an HTTPS record that points to `target`.
     pub fn https(&self, name: &str, target: &str) {
         let data = RData::HTTPS(HTTPS(SVCB::new(1, fqdn(target), Vec::new())));
+        self.add(name, RecordType::HTTPS, data);
+    }
+
+    /// Adds an HTTPS record of the name itself, with the address that clients may connect to at once.
+    pub fn https_hint(&self, name: &str, address: &str) {
+        let hint = IpHint(vec![A(address.parse().expect("an IPv4 address"))]);
+        let parameters = vec![(SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(hint))];
+        let data = RData::HTTPS(HTTPS(SVCB::new(1, Name::root(), parameters)));
         self.add(name, RecordType::HTTPS, data);
     }
 
