@@ -23,6 +23,7 @@ fuzz_target!(|input: (&[u8], &[u8], u16)| {
     reply::error_without_question(&mut out, message, 1);
     let _ = records::walk(response, |record| {
         records::target(response, &record);
+        records::each_address(response, &record, |_| {});
     });
     records::extended_errors(response);
     let Some(query) = Query::parse(message) else {
