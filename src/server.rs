@@ -111,7 +111,7 @@ pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
     let (recorder, writer) = Recorder::start(&data, config.record.queue, keep);
     let Assembled { rules, lists } = assembled;
     let live = live(config, Arc::new(rules), router(config)?, 1);
-    recorder.publish(names(&live, config), keep);
+    recorder.publish(names(&live), keep);
     let resolver = Arc::new(Resolver::new(live, config.cache.size.0, recorder));
     let (requests, mut asked) = mpsc::channel(16);
     let stop = CancellationToken::new();
@@ -179,13 +179,11 @@ fn keep(config: &Config) -> Keep {
     }
 }
 
-fn names(live: &Live, config: &Config) -> Names {
+fn names(live: &Live) -> Names {
     Names {
         generation: live.generation,
         rules: live.rules.clone(),
         devices: live.devices.clone(),
-        unlisted: live.unlisted.clone(),
-        unnamed_by_address: config.record.unnamed_by_address,
     }
 }
 
@@ -262,7 +260,7 @@ impl Shared {
 
     fn publish(&self, live: Live, config: &Config) {
         let recorder = &self.resolver.recorder;
-        recorder.publish(names(&live, config), keep(config));
+        recorder.publish(names(&live), keep(config));
         self.resolver.replace(live);
     }
 

@@ -1,6 +1,6 @@
 //! One cached answer.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use super::Limits;
 use crate::wire::records::{self, Malformed, RecordAt, Section};
@@ -46,23 +46,28 @@ pub enum Uncacheable {
     Truncated,
 }
 
+/// Uses that are counted.
+const MANY_USES: u8 = 3;
+
 /// An answer as it came, without its OPT record, and where its TTLs are.
 #[derive(Debug)]
 pub struct Entry {
-    message: Box<[u8]>,
+    /// The message, its question in lower case; behind it, two bytes each, the places of the TTLs.
+    bytes: Box<[u8]>,
+    message_end: u16,
     question_end: u16,
-    ttls_at: Box<[u16]>,
-    /// Names that CNAME, SVCB and HTTPS records point to, for the look at cloaking.
-    pub targets: Box<[Name]>,
-    errors: Box<[(u16, String)]>,
+    variant: u8,
     /// What kind of answer it is.
     pub kind: Kind,
     rcode_high: u8,
+    /// How often it was served since it came, up to three: what is popular is renewed before it ends.
+    hits: AtomicU8,
+    /// How often it was served since the last look at who has to go, up to three.
+    uses: AtomicU8,
+    errors: Box<[(u16, String)]>,
     stored: u32,
     ttl: u32,
     stale: u32,
-    /// How often it was served: what is popular is renewed before it ends.
-    pub hits: AtomicU32,
     /// Somebody is renewing it.
     pub renewing: AtomicBool,
     /// Until when, in seconds of the cache's clock, upstreams are not asked again after a failure to renew.
@@ -109,6 +114,8 @@ impl Entry {
             records::walk(&message, |record| found.ttls_at.push(record.ttl_at as u16))?;
         }
         message[..2].fill(0);
+        // The client's own spelling is put here when it is served.
+        message[HEADER..question_end - 4].copy_from_slice(query.name.wire());
         let code = message[3] & 0x0f;
         let rcode_high = found.opt.map_or(0, |(.., high)| high);
         let kind = match (rcode_high, code) {
@@ -137,51 +144,84 @@ impl Entry {
             };
             message[at..at + 4].copy_from_slice(&bounded.to_be_bytes());
         }
+        let stale = if kind == Kind::Failure {
+            0
+        } else {
+            limits.stale
+        };
+        let message_end = message.len() as u16;
+        message.extend(found.ttls_at.iter().flat_map(|at| at.to_le_bytes()));
         Ok(Self {
-            message: message.into(),
-            question_end: question_end as u16,
-            ttls_at: found.ttls_at.into(),
-            targets: found.targets.into(),
-            errors: found.errors.into(),
-            kind,
+            bytes: message.into(),
+            message_end,
             rcode_high,
+            errors: found.errors.into(),
+            stale,
+            ..Self::new(query, question_end as u16, kind, ttl, now)
+        })
+    }
+
+    fn new(query: &Query<'_>, question_end: u16, kind: Kind, ttl: u32, now: u32) -> Self {
+        Self {
+            bytes: Box::default(),
+            message_end: 0,
+            question_end,
+            variant: query.variant(),
+            kind,
+            rcode_high: 0,
+            hits: AtomicU8::new(0),
+            uses: AtomicU8::new(0),
+            errors: Box::default(),
             stored: now,
             ttl,
-            stale: if kind == Kind::Failure {
-                0
-            } else {
-                limits.stale
-            },
-            hits: AtomicU32::new(0),
+            stale: 0,
             renewing: AtomicBool::new(false),
             retry_at: AtomicU32::new(0),
             clean_under: AtomicU32::new(0),
             failures: 0,
-        })
+        }
     }
 
     /// The answer when no upstream could be asked: SERVFAIL with an EDE that says why, remembered for
     /// `ttl` seconds.
     pub fn failure(query: &Query<'_>, code: u16, text: String, ttl: u32, now: u32) -> Self {
         let mut message = vec![0, 0, 0x80, rcode::SERVFAIL, 0, 1, 0, 0, 0, 0, 0, 0];
-        message.extend_from_slice(query.question);
+        message.extend_from_slice(query.name.wire());
+        message.extend_from_slice(&query.question[query.question.len() - 4..]);
+        let end = message.len() as u16;
         Self {
-            question_end: message.len() as u16,
-            message: message.into(),
-            ttls_at: Box::default(),
-            targets: Box::default(),
+            bytes: message.into(),
+            message_end: end,
             errors: Box::new([(code, text)]),
-            kind: Kind::Failure,
-            rcode_high: 0,
-            stored: now,
-            ttl,
-            stale: 0,
-            hits: AtomicU32::new(0),
-            renewing: AtomicBool::new(false),
-            retry_at: AtomicU32::new(0),
-            clean_under: AtomicU32::new(0),
-            failures: 0,
+            ..Self::new(query, end, Kind::Failure, ttl, now)
         }
+    }
+
+    /// Whether this is the answer to a question.
+    #[inline]
+    pub fn answers(&self, query: &Query<'_>) -> bool {
+        let question = &self.bytes[HEADER..usize::from(self.question_end)];
+        let name = query.name.wire();
+        self.variant == query.variant()
+            && question.len() == name.len() + 4
+            && question[..name.len()] == *name
+            && question[name.len()..name.len() + 2] == query.qtype.to_be_bytes()
+    }
+
+    /// Marks the answer as served. A popular one is only read.
+    #[inline]
+    pub fn mark_used(&self) {
+        for count in [&self.hits, &self.uses] {
+            let n = count.load(Relaxed);
+            if n < MANY_USES {
+                count.store(n + 1, Relaxed);
+            }
+        }
+    }
+
+    /// How often it was served since the last call, up to three.
+    pub(super) fn take_uses(&self) -> u8 {
+        self.uses.swap(0, Relaxed)
     }
 
     /// Makes a failure last, and count, as the next one in a row.
@@ -196,11 +236,7 @@ impl Entry {
     /// How many bytes it takes.
     pub fn bytes(&self) -> usize {
         let errors: usize = self.errors.iter().map(|(_, text)| 32 + text.len()).sum();
-        size_of::<Self>()
-            + self.message.len()
-            + 2 * self.ttls_at.len()
-            + size_of_val(&*self.targets)
-            + errors
+        size_of::<Self>() + self.bytes.len() + errors
     }
 
     /// How it stands at `now`.
@@ -223,24 +259,40 @@ impl Entry {
         self.kind == Kind::Positive
             && left <= self.ttl / 10
             && self.ttl >= 10
-            && self.hits.load(Relaxed) >= 3
+            && self.hits.load(Relaxed) >= MANY_USES
             && !self.renewing.load(Relaxed)
     }
 
     /// The response code's lower four bits.
     pub fn rcode(&self) -> u8 {
-        self.message[3] & 0x0f
+        self.bytes[3] & 0x0f
     }
 
     /// Calls `visit` for every record; the bytes it points into are [`message`](Self::message).
     pub fn walk(&self, visit: impl FnMut(RecordAt)) {
         // It was walked when it came in.
-        let _ = records::walk(&self.message, visit);
+        let _ = records::walk(self.message(), visit);
     }
 
     /// The message without OPT, its identifier zero.
     pub fn message(&self) -> &[u8] {
-        &self.message
+        &self.bytes[..usize::from(self.message_end)]
+    }
+
+    fn ttls_at(&self) -> impl Iterator<Item = usize> {
+        let places = self.bytes[usize::from(self.message_end)..].chunks_exact(2);
+        places.map(|at| usize::from(u16::from_le_bytes([at[0], at[1]])))
+    }
+
+    /// Calls `visit` with every name that a CNAME, SVCB or HTTPS record of the answer points to.
+    pub fn each_target(&self, mut visit: impl FnMut(Name)) {
+        self.walk(|record| {
+            if record.section == Section::Answer
+                && let Some(name) = records::target(self.message(), &record)
+            {
+                visit(name);
+            }
+        });
     }
 
     /// Writes the answer to `query`: the client's identifier, question and bits, TTLs counted down to
@@ -251,19 +303,18 @@ impl Entry {
     #[inline]
     pub fn write(&self, out: &mut Vec<u8>, query: &Query<'_>, now: u32) {
         out.clear();
-        out.extend_from_slice(&self.message);
+        out.extend_from_slice(self.message());
         out[..2].copy_from_slice(&query.id.to_be_bytes());
         // QR, RD as asked; AA was the upstream's and is not ours to claim.
         out[2] = 0x80 | u8::from(query.recursion_desired);
         let wants_ad = query.authentic_data || query.dnssec_ok();
-        let ad = if wants_ad { self.message[3] & 0x20 } else { 0 };
+        let ad = if wants_ad { self.bytes[3] & 0x20 } else { 0 };
         let cd = if query.checking_disabled { 0x10 } else { 0 };
         out[3] = 0x80 | ad | cd | self.rcode();
         out[HEADER..usize::from(self.question_end)].copy_from_slice(query.question);
         let past = now.saturating_sub(self.stored);
         let stale = past >= self.ttl && self.kind != Kind::Failure && past > 0;
-        for &at in &self.ttls_at {
-            let at = usize::from(at);
+        for at in self.ttls_at() {
             let ttl = u32_at(out, at).unwrap_or(0);
             let ttl = if stale {
                 STALE_TTL
@@ -299,7 +350,6 @@ impl Entry {
 #[derive(Default)]
 struct Found {
     ttls_at: Vec<u16>,
-    targets: Vec<Name>,
     errors: Vec<(u16, String)>,
     /// The least TTL of the answer section.
     ttl: Option<u32>,
@@ -323,7 +373,6 @@ impl Found {
             Section::Answer => {
                 self.ttl = Some(self.ttl.unwrap_or(u32::MAX).min(record.ttl));
                 self.answer_types.push(record.record_type);
-                self.targets.extend(records::target(message, &record));
             }
             Section::Authority if record.record_type == rtype::SOA => {
                 let minimum = u32_at(message, record.data.1.saturating_sub(4));

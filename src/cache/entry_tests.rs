@@ -83,7 +83,9 @@ fn ttls_count_down_and_the_client_gets_its_own_identifier() {
         ),
         &LIMITS,
     );
-    assert_eq!(entry.targets[0].to_string(), "cdn.test");
+    let mut targets = Vec::new();
+    entry.each_target(|name| targets.push(name.to_string()));
+    assert_eq!(targets, ["cdn.test"]);
     let message = served(&entry, 110);
     assert_eq!(message.metadata.id, 0x4242);
     assert_eq!(message.answers.len(), 2);

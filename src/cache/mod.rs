@@ -3,61 +3,24 @@
 //! [`entry`] is one answer: made from an upstream's response once, served many times by copying and patching.
 //! An entry past its end stays as long as it may be served stale (RFC 8767); who serves it and when is the
 //! business of [`resolve`](super).
+//!
+//! Reading takes no lock: the map is papaya's, and what a reader holds is not freed under it. Writing, which
+//! only an upstream's answer causes, takes one, and keeps the books of [`eviction`].
 
 pub mod entry;
+mod eviction;
 
-use std::sync::Arc;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
+use foldhash::fast::RandomState;
+use papaya::{HashMap, LocalGuard};
 
 pub use entry::{Age, Entry, Kind, Uncacheable};
 
-use crate::wire::{Query, name::MAX_NAME};
-
-/// Bytes that an entry costs besides its own: the map's and the allocator's.
-const OVERHEAD: usize = 160;
-
-/// What an answer is found by: the name, the type, and the two header bits that change what an upstream
-/// answers (DO and CD). On the stack, so that asking allocates nothing.
-#[derive(Clone)]
-pub struct Key {
-    bytes: [u8; MAX_NAME + 3],
-    len: u16,
-}
-
-impl Key {
-    /// The key of a question of class IN.
-    #[inline]
-    pub fn of(query: &Query<'_>) -> Self {
-        let name = query.name.wire();
-        let mut bytes = [0; MAX_NAME + 3];
-        bytes[..name.len()].copy_from_slice(name);
-        bytes[name.len()..name.len() + 2].copy_from_slice(&query.qtype.to_be_bytes());
-        bytes[name.len() + 2] =
-            u8::from(query.dnssec_ok()) | u8::from(query.checking_disabled) << 1;
-        Self {
-            bytes,
-            len: (name.len() + 3) as u16,
-        }
-    }
-
-    /// The key as bytes.
-    #[inline]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-}
-
-#[derive(Clone)]
-struct ByBytes;
-
-impl Weighter<Box<[u8]>, Arc<Entry>> for ByBytes {
-    fn weight(&self, key: &Box<[u8]>, entry: &Arc<Entry>) -> u64 {
-        (key.len() + entry.bytes() + OVERHEAD) as u64
-    }
-}
+use crate::wire::Query;
+use eviction::Order;
 
 /// How long answers are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,18 +38,39 @@ pub struct Limits {
 }
 
 /// The answer cache.
+///
+/// Answers are found by a hash of 64 bits with a secret of this process, and every answer knows its question:
+/// two questions with one hash take turns in the cache, and are never taken for each other.
 pub struct Cache {
-    answers: QuickCache<Box<[u8]>, Arc<Entry>, ByBytes>,
+    answers: HashMap<u64, Arc<Entry>, RandomState>,
+    order: Mutex<Order>,
+    secret: RandomState,
     started: Instant,
+}
+
+/// A reader's hold on the cache: entries found under it stay. To be let go soon.
+pub struct Held<'c> {
+    cache: &'c Cache,
+    guard: LocalGuard<'c>,
+}
+
+impl Held<'_> {
+    /// The answer to a question, fresh or not.
+    #[inline]
+    pub fn get(&self, query: &Query<'_>) -> Option<&Arc<Entry>> {
+        let hash = self.cache.hash(query);
+        let entry = self.cache.answers.get(&hash, &self.guard)?;
+        entry.answers(query).then_some(entry)
+    }
 }
 
 impl Cache {
     /// A cache of about so many bytes; none at all for zero.
     pub fn new(bytes: u64) -> Self {
-        // The estimate only sizes the first tables.
-        let items = (bytes / 512).clamp(16, 1 << 20) as usize;
         Self {
-            answers: QuickCache::with_weighter(items, bytes, ByBytes),
+            answers: HashMap::default(),
+            order: Mutex::new(Order::new(bytes)),
+            secret: RandomState::default(),
             started: Instant::now(),
         }
     }
@@ -97,30 +81,75 @@ impl Cache {
         self.started.elapsed().as_secs() as u32
     }
 
-    /// The entry for a key, fresh or not.
+    /// Takes hold, to look answers up.
     #[inline]
-    pub fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.answers.get(key.as_bytes())
+    pub fn hold(&self) -> Held<'_> {
+        Held {
+            cache: self,
+            guard: self.answers.guard(),
+        }
     }
 
-    /// Keeps an answer.
-    pub fn insert(&self, key: &Key, entry: Arc<Entry>) {
-        self.answers.insert(key.as_bytes().into(), entry);
+    /// The answer to a question, fresh or not, to be kept.
+    pub fn get(&self, query: &Query<'_>) -> Option<Arc<Entry>> {
+        self.hold().get(query).cloned()
+    }
+
+    /// Keeps the answer to a question.
+    pub fn insert(&self, query: &Query<'_>, entry: Arc<Entry>) {
+        let hash = self.hash(query);
+        let bytes = entry.bytes();
+        let mut order = self.order();
+        let guard = self.answers.guard();
+        match self.answers.insert(hash, entry, &guard) {
+            Some(old) => order.replaced(old.bytes(), bytes),
+            None => order.added(hash, bytes),
+        }
+        self.evict(&mut order);
     }
 
     /// Forgets everything.
     pub fn clear(&self) {
-        self.answers.clear();
+        let mut order = self.order();
+        self.answers.pin().clear();
+        order.clear();
     }
 
     /// Changes the size in bytes.
     pub fn resize(&self, bytes: u64) {
-        self.answers.set_capacity(bytes);
+        let mut order = self.order();
+        order.capacity = bytes;
+        self.evict(&mut order);
     }
 
     /// How many answers there are, and how many bytes they take.
     pub fn size(&self) -> (usize, u64) {
-        (self.answers.len(), self.answers.weight())
+        (self.answers.len(), self.order().bytes())
+    }
+
+    /// Forgets answers until the rest fits.
+    fn evict(&self, order: &mut Order) {
+        let guard = self.answers.guard();
+        while let Some(hash) = order.next_victim(|hash| {
+            let entry = self.answers.get(&hash, &guard);
+            entry.map_or(0, |entry| entry.take_uses())
+        }) {
+            let gone = self.answers.remove(&hash, &guard);
+            order.removed(gone.map_or(0, |entry| entry.bytes()));
+        }
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
+        // Only numbers: a panic between two of them leaves the sum a little off, no more.
+        self.order.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    #[inline]
+    fn hash(&self, query: &Query<'_>) -> u64 {
+        let mut hasher = self.secret.build_hasher();
+        query.name.wire().hash(&mut hasher);
+        hasher.write_u32(u32::from(query.qtype) << 8 | u32::from(query.variant()));
+        hasher.finish()
     }
 }
 

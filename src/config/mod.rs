@@ -66,6 +66,8 @@ pub struct Listen {
     pub dns: Vec<SocketAddr>,
     /// UDP sockets per address; 0 means one per core.
     pub udp_sockets: usize,
+    /// Whether UDP sockets move many datagrams with one system call, where the system can.
+    pub udp_batches: bool,
     /// The largest UDP reply in bytes.
     pub udp_payload: u16,
     /// How long a TCP connection may stay idle.
@@ -85,6 +87,7 @@ impl Default for Listen {
         Self {
             dns: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
             udp_sockets: 0,
+            udp_batches: true,
             udp_payload: 1232,
             tcp_idle: Period(Duration::from_secs(10)),
             tcp_connections: 1000,
@@ -349,7 +352,7 @@ pub struct Record {
     pub count_retention: Period,
     /// Whether a client that no `[[device]]` names is counted under its address.
     pub unnamed_by_address: bool,
-    /// Lookups that may wait to be written.
+    /// Different lookups that each thread holds until they are written.
     pub queue: usize,
 }
 
@@ -360,7 +363,7 @@ impl Default for Record {
             log_retention: Period(Duration::from_secs(30 * 86_400)),
             count_retention: Period(Duration::from_secs(731 * 86_400)),
             unnamed_by_address: true,
-            queue: 16_384,
+            queue: 4096,
         }
     }
 }

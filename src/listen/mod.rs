@@ -10,7 +10,7 @@ pub mod udp;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -90,8 +90,9 @@ impl Listeners {
         }
         for (address, sockets) in fresh {
             let token = self.stop.child_token();
-            self.start(address, sockets, config, &token);
+            let started = self.start(address, sockets, config, &token);
             self.running.insert(address, token);
+            started.map_err(|error| ListenError::new(address, "UDP", &error))?;
         }
         self.running.retain(|address, token| {
             let wanted = config.dns.contains(address);
@@ -110,15 +111,15 @@ impl Listeners {
         sockets: Sockets,
         settings: &Listen,
         token: &CancellationToken,
-    ) {
+    ) -> io::Result<()> {
+        let worker = udp::Worker {
+            resolver: self.resolver.clone(),
+            tasks: self.tasks.clone(),
+            payload: usize::from(settings.udp_payload),
+        };
         for socket in sockets.udp {
-            let worker = udp::Worker {
-                socket: Arc::new(socket),
-                resolver: self.resolver.clone(),
-                tasks: self.tasks.clone(),
-                payload: usize::from(settings.udp_payload),
-            };
-            self.tasks.spawn(worker.run(token.clone()));
+            let worker = worker.clone();
+            worker.start(socket, settings.udp_batches, token.clone())?;
         }
         let listener = tcp::Listener::new(
             sockets.tcp,
@@ -128,11 +129,12 @@ impl Listeners {
         );
         self.tasks.spawn(listener.run(token.clone()));
         tracing::info!("listening on {address} (UDP and TCP)");
+        Ok(())
     }
 }
 
 struct Sockets {
-    udp: Vec<udp::BatchSocket>,
+    udp: Vec<UdpSocket>,
     tcp: tokio::net::TcpListener,
 }
 
@@ -153,7 +155,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 }
 
 /// Several sockets on one address: the kernel spreads clients over them.
-fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<udp::BatchSocket>> {
+fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<UdpSocket>> {
     // With the port shared the kernel would let a second taciturn in beside the first; one attempt
     // without sharing finds out whether somebody is there.
     let probe = new_socket(address, Type::DGRAM, Protocol::UDP)?;
@@ -170,7 +172,7 @@ fn bind_udp(address: SocketAddr, count: usize) -> io::Result<Vec<udp::BatchSocke
             let _ = socket.set_recv_buffer_size(1 << 20);
             let _ = socket.set_send_buffer_size(1 << 20);
             socket.bind(&SockAddr::from(address))?;
-            udp::BatchSocket::new(socket.into())
+            Ok(socket.into())
         })
         .collect()
 }

@@ -65,7 +65,7 @@ impl Listener {
 
     /// Accepts until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let totals = &self.shared.resolver.recorder.totals;
+        let recorder = &self.shared.resolver.recorder;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -82,12 +82,12 @@ impl Listener {
             };
             match self.limits.take(peer.ip()) {
                 Some(place) => {
-                    totals.connections.add();
+                    recorder.tally().totals.connections += 1;
                     let connection = self.shared.clone().serve(stream, peer, place, stop.clone());
                     self.shared.tasks.spawn(connection);
                 }
                 // Closed at once: the client may come back over UDP.
-                None => totals.connections_refused.add(),
+                None => recorder.tally().totals.connections_refused += 1,
             }
         }
     }
@@ -124,9 +124,8 @@ impl Shared {
             let Some(frame) = frame else {
                 break;
             };
-            self.resolver.recorder.totals.tcp_queries.add();
             let mut reply = Vec::new();
-            match self.resolver.quick(&frame, peer, Via::Tcp, &mut reply) {
+            match self.quick(&frame, peer, &mut reply) {
                 Quick::Answered => {
                     if replies.send(reply).await.is_err() {
                         break;
@@ -150,6 +149,13 @@ impl Shared {
         }
         drop(replies);
         let _ = writing.await;
+    }
+
+    fn quick(&self, message: &[u8], peer: SocketAddr, reply: &mut Vec<u8>) -> Quick {
+        let mut tally = self.resolver.recorder.tally();
+        tally.totals.tcp_queries += 1;
+        self.resolver
+            .quick(message, peer, Via::Tcp, &mut tally, reply)
     }
 }
 

@@ -1,75 +1,30 @@
 //! Counts and the log of matched lookups, kept off the path of a query.
 //!
-//! The path hands over an [`Event`] by a bounded queue ([`Recorder::note`]) or adds to a counter
-//! ([`totals`]); a thread of its own (`writer`) turns events into rows and writes them in batches to a
-//! [`store`]. A full queue drops the details of a lookup and counts that it did. The thread is the only
-//! writer; readers open the store on their own.
+//! The path adds to the [`tally`] of its own thread. A thread of the record's own (`writer`) comes by twenty
+//! times a second, takes what was noted, turns it into rows and writes them in batches to a [`store`]. More
+//! different lookups than a tally has room for lose their details, and that is counted. The writer is the
+//! only one; readers open the store on their own.
 
 pub mod sqlite;
 pub mod store;
+pub mod tally;
 pub mod totals;
 mod writer;
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use store::{CountQuery, CountRow, Grouping, LogQuery, LogRow, Reader, StoreError};
+pub use tally::{Lookup, Tally};
 pub use totals::Totals;
 pub use writer::WriterHandle;
 
 use crate::config::LogScope;
-use crate::device::{DeviceId, Devices};
-use crate::policy::{RuleSet, Verdict};
-use crate::wire::Name;
-
-/// A name as an event carries it: the wire form without the places of its labels.
-#[derive(Clone)]
-pub struct PackedName {
-    len: u8,
-    bytes: [u8; 255],
-}
-
-impl PackedName {
-    /// Packs a name.
-    #[inline]
-    pub fn new(name: &Name) -> Self {
-        let wire = name.wire();
-        let mut bytes = [0; 255];
-        bytes[..wire.len()].copy_from_slice(wire);
-        Self {
-            len: wire.len() as u8,
-            bytes,
-        }
-    }
-
-    /// The name again.
-    pub fn unpack(&self) -> Name {
-        Name::read(&self.bytes[..usize::from(self.len)]).unwrap_or(Name::ROOT)
-    }
-}
-
-/// One lookup that is to be counted and logged.
-#[derive(Clone)]
-pub struct Event {
-    /// When, in milliseconds since 1970.
-    pub at: i64,
-    /// Who asked.
-    pub client: IpAddr,
-    /// Which registered device that is.
-    pub device: Option<DeviceId>,
-    /// The name that was asked for.
-    pub name: PackedName,
-    /// The type that was asked for.
-    pub qtype: u16,
-    /// What was decided.
-    pub verdict: Verdict,
-    /// The name in the answer that the rule fits, when it is not the one asked for.
-    pub via: Option<Box<Name>>,
-    /// Under which rules the verdict was made.
-    pub generation: u32,
-}
+use crate::device::Devices;
+use crate::policy::RuleSet;
 
 /// Milliseconds since 1970.
 #[inline]
@@ -87,10 +42,6 @@ pub struct Names {
     pub rules: Arc<RuleSet>,
     /// Its devices.
     pub devices: Arc<Devices>,
-    /// Lookups that no list knows, per device.
-    pub unlisted: Arc<totals::PerDevice>,
-    /// Whether clients that are no device are counted under their address.
-    pub unnamed_by_address: bool,
 }
 
 /// How long things are kept, and which.
@@ -104,61 +55,94 @@ pub struct Keep {
     pub counts_for: Duration,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all messages are events, and a box would be an allocation on the path of a query"
-)]
 pub(crate) enum Message {
-    Event(Event),
     Names(Names, Keep),
-    Flush(SyncSender<()>),
+    Flush(std::sync::mpsc::SyncSender<()>),
     Stop,
 }
+
+/// A tally on cache lines of its own, so that threads do not slow each other down.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Tally>);
 
 /// The way into the record; cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    queue: SyncSender<Message>,
-    /// What is counted without details.
-    pub totals: Arc<Totals>,
+    shards: Arc<[Shard]>,
+    messages: Sender<Message>,
 }
 
 impl Recorder {
-    /// Starts the writing thread on the store in `folder`. `queue` lookups may wait to be written.
-    pub fn start(folder: &std::path::Path, queue: usize, keep: Keep) -> (Self, WriterHandle) {
-        let (sender, receiver) = sync_channel(queue);
-        let totals = Arc::new(Totals::default());
+    /// Starts the writing thread on the store in `folder`. Each thread can hold so many different lookups
+    /// between two visits of the writer.
+    pub fn start(folder: &std::path::Path, lookups: usize, keep: Keep) -> (Self, WriterHandle) {
+        let (messages, receiver) = channel();
+        // Half of them for the threads that take datagrams, half for those that do the rest.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = (0..2 * cores + 2).map(|_| Shard(Mutex::new(Tally::new(lookups))));
         let recorder = Self {
-            queue: sender,
-            totals: totals.clone(),
+            shards: shards.collect(),
+            messages,
         };
-        let handle = writer::start(folder.to_owned(), receiver, recorder.clone(), keep);
+        let handle = writer::start(folder.to_owned(), receiver, recorder.clone(), lookups, keep);
         (recorder, handle)
     }
 
-    /// Hands over a lookup; never waits.
+    /// This thread's tally. To be given back before anything is waited for; a thread that answers many
+    /// queries at once takes it once.
     #[inline]
-    pub fn note(&self, event: Event) {
-        let action = event.verdict.action;
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Message::Event(event)) {
-            self.totals.dropped(action);
-        }
+    pub fn tally(&self) -> MutexGuard<'_, Tally> {
+        let shard = &self.shards[thread_number() % self.shards.len()];
+        let mut tally = lock(&shard.0);
+        tally.now = unix_millis();
+        tally
     }
 
-    /// Makes the names of a new generation known, before events of it come.
+    /// What was counted without details since the start.
+    pub fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        for shard in self.shards.iter() {
+            sum.merge(&lock(&shard.0).totals);
+        }
+        sum
+    }
+
+    /// Makes the names of a new generation known, before lookups of it are noted.
     pub fn publish(&self, names: Names, keep: Keep) {
-        let _ = self.queue.send(Message::Names(names, keep));
+        let _ = self.messages.send(Message::Names(names, keep));
     }
 
     /// Waits, for at most two seconds, until what was noted so far is in the store.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
+        if self.messages.send(Message::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(Duration::from_secs(2));
         }
     }
 
     pub(crate) fn stop(&self) {
-        let _ = self.queue.send(Message::Stop);
+        let _ = self.messages.send(Message::Stop);
     }
+}
+
+/// A tally is good after every single change, so that a panic elsewhere in its thread does not spoil it.
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Threads are numbered as they first come by.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    MINE.with(|mine| {
+        if mine.get() == usize::MAX {
+            mine.set(NEXT.fetch_add(1, Relaxed));
+        }
+        mine.get()
+    })
 }

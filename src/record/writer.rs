@@ -2,20 +2,21 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::sqlite::SqliteStore;
 use super::store::{Batch, CountKey, NewLogRow, RuleKey, Store, StoreError};
-use super::{Event, Keep, Message, Names, Recorder, unix_millis};
+use super::tally::{Event, Noted, Sum};
+use super::{Keep, Message, Names, Recorder, lock, unix_millis};
 use crate::config::LogScope;
 use crate::device::unnamed;
-use crate::policy::Action;
+use crate::policy::{Action, Effect, Hit};
+use crate::wire::Name;
 
-/// How often the queue is emptied. Senders never wake the thread: that would cost each of them a system
-/// call.
+/// How often the tallies are emptied. Who adds to them never wakes the thread: that would cost a system call.
 const NAP: Duration = Duration::from_millis(50);
 /// How often rows are written: what a killed process loses at most.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
@@ -23,8 +24,11 @@ const WRITE_EVERY: Duration = Duration::from_millis(500);
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How often old rows are looked for.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
-/// Log rows written at once at most; a flood is counted, not logged.
-const LOG_ROWS: usize = 5000;
+/// Log rows per write in the long run, and at once after a quiet time; a flood is counted, not logged.
+const LOG_ROWS: usize = 500;
+const LOG_BURST: usize = 5000;
+/// Emptied tallies that are kept for the next visit.
+const SPARES: usize = 4;
 /// Different counts held in memory at most, while the store cannot be written.
 const COUNTS_HELD: usize = 100_000;
 /// Different names and devices counted per hour at most; beyond that they are counted together.
@@ -60,6 +64,7 @@ pub(super) fn start(
     folder: PathBuf,
     queue: Receiver<Message>,
     recorder: Recorder,
+    lookups: usize,
     keep: Keep,
 ) -> WriterHandle {
     let trouble = Arc::new(Mutex::new(None));
@@ -74,7 +79,9 @@ pub(super) fn start(
         trouble: trouble.clone(),
         next_try: Instant::now(),
         next_prune: Instant::now() + Duration::from_secs(5),
-        collected: [0; 2],
+        spares: Vec::new(),
+        lookups,
+        log_left: LOG_BURST,
     };
     let thread = std::thread::Builder::new()
         .name("record".to_owned())
@@ -129,8 +136,12 @@ struct Writer {
     trouble: Arc<Mutex<Option<String>>>,
     next_try: Instant,
     next_prune: Instant,
-    /// How many lookups without details were counted so far, blocked and recorded.
-    collected: [u64; 2],
+    /// One changes places with a thread's, so that the thread waits only for a swap.
+    spares: Vec<Noted>,
+    /// How many different lookups a thread can hold.
+    lookups: usize,
+    /// Rows that the log may still get.
+    log_left: usize,
 }
 
 impl Writer {
@@ -140,45 +151,116 @@ impl Writer {
         self.settle(opened);
         let mut next_write = Instant::now() + WRITE_EVERY;
         loop {
-            match queue.try_recv() {
-                Ok(Message::Event(event)) => self.take(event),
-                Ok(Message::Names(names, keep)) => {
-                    self.keep = keep;
-                    self.names.push_front(names);
-                    self.names.truncate(3);
+            // What was noted is taken before the messages: the names that it needs were sent before it.
+            let noted = self.collect();
+            let mut flushed = Vec::new();
+            let mut stop = false;
+            loop {
+                match queue.try_recv() {
+                    Ok(Message::Names(names, keep)) => {
+                        self.keep = keep;
+                        self.names.push_front(names);
+                        self.names.truncate(3);
+                    }
+                    Ok(Message::Flush(done)) => flushed.push(done),
+                    Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
+                        stop = true;
+                        break;
+                    }
+                    Err(TryRecvError::Empty) => break,
                 }
-                Ok(Message::Flush(done)) => self.flush(&done),
-                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => {
-                    self.write();
-                    return;
-                }
-                Err(TryRecvError::Empty) => std::thread::sleep(NAP),
             }
-            if Instant::now() >= next_write {
+            self.take_all(noted);
+            if !flushed.is_empty() || stop {
+                // Noted before they asked, but after it was collected.
+                let noted = self.collect();
+                self.take_all(noted);
+            }
+            let now = Instant::now();
+            if now >= next_write || !flushed.is_empty() || stop {
                 self.write();
                 self.prune();
-                next_write = Instant::now() + WRITE_EVERY;
+                next_write = now + WRITE_EVERY;
+                self.log_left = (self.log_left + LOG_ROWS).min(LOG_BURST);
+            }
+            for done in flushed {
+                let _ = done.try_send(());
+            }
+            if stop {
+                return;
+            }
+            std::thread::sleep(NAP);
+        }
+    }
+
+    /// Takes what every thread noted.
+    fn collect(&mut self) -> Vec<Noted> {
+        let shards = self.recorder.shards.clone();
+        let mut all = Vec::new();
+        for shard in shards.iter() {
+            let spare = self.spares.pop();
+            let mut noted = spare.unwrap_or_else(|| Noted::new(self.lookups));
+            std::mem::swap(&mut lock(&shard.0).noted, &mut noted);
+            match noted.is_empty() {
+                true => self.spares.push(noted),
+                false => all.push(noted),
+            }
+        }
+        all
+    }
+
+    fn take_all(&mut self, all: Vec<Noted>) {
+        for mut noted in all {
+            let hour = unix_millis().div_euclid(3_600_000);
+            for event in noted.events() {
+                self.take(event, noted.name(event));
+            }
+            for sum in noted.sums() {
+                self.take_sum(sum, hour);
+            }
+            for (action, n) in noted.rest() {
+                if n > 0 {
+                    self.count(others(hour, action), n);
+                }
+            }
+            for (generation, device, n) in noted.unlisted() {
+                let device = self.names_of(generation).and_then(|names| {
+                    let device = names.devices.get(device?)?;
+                    Some(device.name.to_string())
+                });
+                let key = CountKey {
+                    device: device.unwrap_or_default(),
+                    name: String::new(),
+                    ..others(hour, Action::Allow)
+                };
+                self.count(key, n);
+            }
+            noted.clear();
+            if self.spares.len() < SPARES {
+                self.spares.push(noted);
             }
         }
     }
 
-    fn flush(&mut self, done: &SyncSender<()>) {
-        self.write();
-        let _ = done.try_send(());
+    fn names_of(&self, generation: u32) -> Option<&Names> {
+        self.names
+            .iter()
+            .find(|names| names.generation == generation)
     }
 
-    /// Turns an event into a count and, if it is to be logged, a row.
-    fn take(&mut self, event: Event) {
-        let Some(names) = self.names.iter().find(|n| n.generation == event.generation) else {
-            self.recorder.totals.dropped(event.verdict.action);
-            return;
-        };
-        let name = event.name.unpack();
+    /// Turns equal lookups into a count and, if they are to be logged, rows.
+    fn take(&mut self, event: &Event, name: &[u8]) {
         let hour = event.at.div_euclid(3_600_000);
+        let Some(names) = self.names_of(event.generation) else {
+            let mut tally = self.recorder.tally();
+            tally.totals.dropped(event.verdict.action, event.n);
+            drop(tally);
+            return self.count(others(hour, event.verdict.action), event.n);
+        };
+        let name = Name::read(name).unwrap_or(Name::ROOT);
         let device = match event.device.and_then(|id| names.devices.get(id)) {
             Some(device) => device.name.to_string(),
-            None if names.unnamed_by_address => unnamed(event.client),
-            None => String::new(),
+            None => event.client.map(unnamed).unwrap_or_default(),
         };
         let rule = match &event.verdict.hit {
             None => RuleKey {
@@ -188,11 +270,7 @@ impl Writer {
             Some(hit) => RuleKey {
                 action: event.verdict.action.as_str(),
                 vendor: names.rules.vendor(hit).unwrap_or_default().to_owned(),
-                category: names
-                    .rules
-                    .category(hit)
-                    .map_or("", |c| c.as_str())
-                    .to_owned(),
+                category: category(names, hit),
                 entry: names
                     .rules
                     .rule_text(hit, event.via.as_deref().unwrap_or(&name)),
@@ -207,40 +285,69 @@ impl Writer {
             LogScope::Matched => matched,
             LogScope::All => true,
         };
-        if logged && self.batch.log.len() < LOG_ROWS {
-            self.batch.log.push(NewLogRow {
+        if logged {
+            let rows = (event.n as usize).min(self.log_left);
+            self.log_left -= rows;
+            let row = NewLogRow {
                 at: event.at,
                 device: device.clone(),
                 rule: rule.clone(),
                 name: name.to_string(),
                 qtype: event.qtype,
-                via: event.via.map(|via| via.to_string()).unwrap_or_default(),
-            });
-        } else if logged {
-            self.recorder.totals.dropped_log.add();
+                via: event
+                    .via
+                    .as_ref()
+                    .map(|via| via.to_string())
+                    .unwrap_or_default(),
+            };
+            self.batch.log.extend(std::iter::repeat_n(row, rows));
+            let dropped = event.n - rows as u64;
+            if dropped > 0 {
+                self.recorder.tally().totals.dropped_log += dropped;
+            }
         }
         if matched {
             let name = Seen::admit(&mut self.seen.names, NAMES_PER_HOUR, name.to_string());
-            self.count(
-                CountKey {
-                    hour,
-                    device,
-                    rule,
-                    name,
-                },
-                1,
-            );
+            let key = CountKey {
+                hour,
+                device,
+                rule,
+                name,
+            };
+            self.count(key, event.n);
         }
+    }
+
+    /// Counts lookups whose names were dropped.
+    fn take_sum(&mut self, sum: &Sum, hour: i64) {
+        let mut key = others(hour, sum.verdict.action);
+        if let Some(names) = self.names_of(sum.generation) {
+            if let Some(hit) = &sum.verdict.hit {
+                key.rule.vendor = names.rules.vendor(hit).unwrap_or_default().to_owned();
+                key.rule.category = category(names, hit);
+                key.rule.list = names.rules.list_name(hit).to_owned();
+                key.rule.entry = match hit.effect {
+                    Effect::Entry(_) => names.rules.entry(hit).map(|entry| entry.pattern.clone()),
+                    Effect::Act(_) => None,
+                }
+                .unwrap_or_else(|| OTHERS.to_owned());
+            }
+            if let Some(device) = sum.device.and_then(|id| names.devices.get(id)) {
+                key.device = device.name.to_string();
+            }
+        }
+        self.count(key, sum.n);
     }
 
     fn count(&mut self, key: CountKey, n: u64) {
         if self.batch.counts.len() >= COUNTS_HELD && !self.batch.counts.contains_key(&key) {
             // The store has been away for long. The sum per action and hour still holds.
+            let action = key.rule.action;
             let key = CountKey {
                 device: OTHERS.to_owned(),
                 name: OTHERS.to_owned(),
                 rule: RuleKey {
-                    action: key.rule.action,
+                    action,
                     ..RuleKey::default()
                 },
                 ..key
@@ -251,41 +358,7 @@ impl Writer {
         *self.batch.counts.entry(key).or_default() += n;
     }
 
-    /// Lookups counted without details become rows, too: those that no list knows, by device, and those
-    /// whose details were dropped.
-    fn collect(&mut self) {
-        let hour = unix_millis().div_euclid(3_600_000);
-        let key = |device: String, action: Action, name: &str| CountKey {
-            hour,
-            device,
-            rule: RuleKey {
-                action: action.as_str(),
-                ..RuleKey::default()
-            },
-            name: name.to_owned(),
-        };
-        for names in self.names.clone() {
-            for (id, n) in names.unlisted.take() {
-                let device = id.and_then(|id| names.devices.get(id));
-                let device = device.map(|device| device.name.to_string());
-                self.count(key(device.unwrap_or_default(), Action::Allow, ""), n);
-            }
-        }
-        let totals = self.recorder.totals.clone();
-        let counters = [
-            (totals.dropped_blocked.get(), Action::Block),
-            (totals.dropped_recorded.get(), Action::Record),
-        ];
-        for (at, (sum, action)) in counters.into_iter().enumerate() {
-            let n = sum - std::mem::replace(&mut self.collected[at], sum);
-            if n > 0 {
-                self.count(key(OTHERS.to_owned(), action, OTHERS), n);
-            }
-        }
-    }
-
     fn write(&mut self) {
-        self.collect();
         if self.batch.is_empty() || Instant::now() < self.next_try {
             self.bound();
             return;
@@ -336,9 +409,8 @@ impl Writer {
     /// While the store is away counts are held and log rows are not.
     fn bound(&mut self) {
         if Instant::now() < self.next_try {
-            for _ in self.batch.log.drain(..) {
-                self.recorder.totals.dropped_log.add();
-            }
+            let dropped = self.batch.log.drain(..).count() as u64;
+            self.recorder.tally().totals.dropped_log += dropped;
         }
     }
 
@@ -361,4 +433,22 @@ impl Writer {
         // In small steps, so that new rows are not held up.
         self.next_prune = Instant::now() + if more { WRITE_EVERY } else { PRUNE_EVERY };
     }
+}
+
+/// The count of lookups of which only hour and action are known.
+fn others(hour: i64, action: Action) -> CountKey {
+    CountKey {
+        hour,
+        device: OTHERS.to_owned(),
+        rule: RuleKey {
+            action: action.as_str(),
+            ..RuleKey::default()
+        },
+        name: OTHERS.to_owned(),
+    }
+}
+
+fn category(names: &Names, hit: &Hit) -> String {
+    let category = names.rules.category(hit);
+    category.map_or("", |category| category.as_str()).to_owned()
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::flight::Flight;
 use super::{Live, Resolver};
 use crate::answer::local::TTL;
-use crate::cache::{Age, Entry, Key, Kind, failure_period};
+use crate::cache::{Age, Entry, Kind, failure_period};
 use crate::upstream::{Question, UpstreamError, hickory_name};
 use crate::wire::records::{self, Section};
 use crate::wire::reply::ede;
@@ -19,16 +19,14 @@ use crate::wire::{Name, Query};
 
 impl Resolver {
     /// Starts asking upstreams, or joins a query under way. The work is a task of its own: it ends in the
-    /// cache even when the client that began it is gone.
-    pub(super) fn fly(self: &Arc<Self>, live: &Arc<Live>, query: &Query<'_>, key: &Key) -> Flight {
-        let (flight, pilot) = self.flights.join(key.as_bytes());
+    /// cache even when the client that began it is gone. Says whether one was joined.
+    pub(super) fn fly(self: &Arc<Self>, live: &Arc<Live>, query: &Query<'_>) -> (Flight, bool) {
+        let (flight, pilot) = self.flights.join(query);
         let Some(pilot) = pilot else {
-            self.recorder.totals.coalesced.add();
-            return flight;
+            return (flight, true);
         };
         let resolver = self.clone();
         let live = live.clone();
-        let key = key.clone();
         let asked = Asked {
             question: query.question.to_vec(),
             outline: Query {
@@ -37,15 +35,16 @@ impl Resolver {
             },
         };
         tokio::spawn(async move {
-            let entry = Arc::new(resolver.fetch(&live, &asked.query(), &key).await);
-            resolver.keep(&key, &entry);
+            let query = asked.query();
+            let entry = Arc::new(resolver.fetch(&live, &query).await);
+            resolver.keep(&query, &entry);
             resolver.flights.land(pilot, entry);
         });
-        flight
+        (flight, false)
     }
 
     /// Asks and reads the answer; a failure becomes an answer that says so.
-    async fn fetch(&self, live: &Live, query: &Query<'_>, key: &Key) -> Entry {
+    async fn fetch(&self, live: &Live, query: &Query<'_>) -> Entry {
         let question = Question::of(query);
         let outcome = live.router.ask(&question).await;
         let now = self.cache.now();
@@ -64,24 +63,27 @@ impl Resolver {
         if entry.kind != Kind::Failure {
             return entry;
         }
-        self.recorder.totals.upstream_failures.add();
-        let before = self.cache.get(key).filter(|old| old.kind == Kind::Failure);
+        self.recorder.tally().totals.upstream_failures += 1;
+        let before = self
+            .cache
+            .get(query)
+            .filter(|old| old.kind == Kind::Failure);
         let failures = before.map_or(0, |old| old.failures + 1);
         let period = failure_period(live.limits.failure_ttl, failures);
         entry.failed_again(failures, period.as_secs() as u32)
     }
 
     /// Puts an answer into the cache, but no failure over an answer that can still be served.
-    fn keep(&self, key: &Key, entry: &Arc<Entry>) {
+    fn keep(&self, query: &Query<'_>, entry: &Arc<Entry>) {
         if entry.kind == Kind::Failure
-            && let Some(old) = self.cache.get(key)
+            && let Some(old) = self.cache.get(query)
             && old.kind != Kind::Failure
             && old.age(self.cache.now()) != Age::Gone
         {
             old.renewing.store(false, Relaxed);
             return;
         }
-        self.cache.insert(key, entry.clone());
+        self.cache.insert(query, entry.clone());
     }
 }
 

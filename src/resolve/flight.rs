@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use crate::cache::Entry;
+use crate::wire::Query;
 
 type Landing = Option<Arc<Entry>>;
 
@@ -35,9 +36,10 @@ pub(super) struct Pilot {
 
 impl Flights {
     /// Joins the query under way for a key, or starts one: then the second value is the duty to do it.
-    pub fn join(&self, key: &[u8]) -> (Flight, Option<Pilot>) {
+    pub fn join(&self, query: &Query<'_>) -> (Flight, Option<Pilot>) {
+        let key = key(query);
         let mut under_way = self.under_way.lock().unwrap_or_else(|e| e.into_inner());
-        match under_way.entry(key.into()) {
+        match under_way.entry(key.clone()) {
             // A flight whose pilot is gone will not land; it makes room for a new one.
             MapEntry::Occupied(flight) if flight.get().has_changed().is_ok() => {
                 (Flight(flight.get().clone()), None)
@@ -45,7 +47,6 @@ impl Flights {
             place => {
                 let (landing, flight) = watch::channel(None);
                 place.insert_entry(flight.clone());
-                let key = key.into();
                 (Flight(flight), Some(Pilot { key, landing }))
             }
         }
@@ -69,4 +70,12 @@ impl Flights {
             .unwrap_or_else(|e| e.into_inner())
             .is_empty()
     }
+}
+
+/// What makes two questions one for an upstream: name, type, DO and CD.
+fn key(query: &Query<'_>) -> Box<[u8]> {
+    let [high, low] = query.qtype.to_be_bytes();
+    [query.name.wire(), &[high, low, query.variant()]]
+        .concat()
+        .into()
 }

@@ -31,14 +31,14 @@ fn look(lookup: &Lookup<'_>, mut verdict: Verdict, entry: &Entry) -> (Verdict, O
     let policy = &live.devices.treatment(lookup.client.device).policy;
     let mut about = None;
     let mut clean = policy.filtering;
-    for target in &entry.targets {
-        let found = live.rules.decide(policy, target);
+    entry.each_target(|target| {
+        let found = live.rules.decide(policy, &target);
         clean &= found.hit.is_none();
         if found.action > verdict.action {
             verdict = found;
-            about = Some(Box::new(target.clone()));
+            about = Some(Box::new(target));
         }
-    }
+    });
     if live.rules.has_addresses() {
         entry.walk(|record| {
             if record.section != Section::Answer {

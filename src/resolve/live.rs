@@ -12,7 +12,6 @@ use crate::cache::Limits;
 use crate::device::Devices;
 use crate::policy::special::SpecialNames;
 use crate::policy::{Networks, RuleSet};
-use crate::record::totals::PerDevice;
 use crate::upstream::Router;
 use crate::wire::Name;
 
@@ -24,8 +23,6 @@ pub struct Live {
     pub rules: Arc<RuleSet>,
     /// All devices.
     pub devices: Arc<Devices>,
-    /// Lookups that no list knows, per device.
-    pub unlisted: Arc<PerDevice>,
     /// Names that the owner defined.
     pub local: LocalRecords,
     /// Names with a meaning of their own.
@@ -46,6 +43,8 @@ pub struct Live {
     pub waiting: Arc<Semaphore>,
     /// Log every lookup.
     pub log_all: bool,
+    /// Count clients that are no device under their address.
+    pub unnamed_by_address: bool,
 }
 
 impl Live {

@@ -23,10 +23,10 @@ use hickory_server::server::Request;
 pub use live::Live;
 
 use crate::answer::{Local, LocalRecords, own};
-use crate::cache::{Age, Cache, Entry, Key, Kind};
+use crate::cache::{Age, Cache, Entry, Kind};
 use crate::device::DeviceId;
 use crate::policy::{Action, Category, HitKind, Tier, Verdict};
-use crate::record::{Event, PackedName, Recorder, unix_millis};
+use crate::record::{self, Recorder, Tally};
 use crate::wire::reply::{self, Ede, Reply, ede};
 use crate::wire::{Edns, HEADER, Name, Query, query, rcode};
 use flight::Flights;
@@ -96,7 +96,6 @@ enum Open {
     /// A question for an upstream, the verdict on its name, and a stale answer to fall back on.
     Ask {
         verdict: Verdict,
-        key: Box<Key>,
         stale: Option<Arc<Entry>>,
     },
 }
@@ -133,20 +132,21 @@ impl Resolver {
     }
 
     /// Answers a message from its bytes if no upstream has to be asked and it is a plain query. The reply
-    /// goes to `out`.
+    /// goes to `out`, the counts to `tally`.
     #[inline]
     pub fn quick(
         self: &Arc<Self>,
         message: &[u8],
         source: SocketAddr,
         via: Via,
+        tally: &mut Tally,
         out: &mut Vec<u8>,
     ) -> Quick {
         let Some(query) = Query::parse(message) else {
             return Quick::Unanswered;
         };
         let live = self.live.load();
-        match self.own_answer(&live, &query, source.ip(), out) {
+        match self.own_answer(&live, &query, source.ip(), tally, out) {
             Ok(()) => {
                 fit(out, &query, via);
                 Quick::Answered
@@ -164,7 +164,7 @@ impl Resolver {
     ) -> Option<Vec<u8>> {
         // A response is never answered: two servers would answer each other for ever.
         if message.len() < HEADER || message[2] & 0x80 != 0 {
-            self.recorder.totals.malformed.add();
+            self.recorder.tally().totals.malformed += 1;
             return None;
         }
         let mut out = Vec::with_capacity(512);
@@ -177,7 +177,7 @@ impl Resolver {
         match Request::from_bytes(message.to_vec(), source, via.protocol()) {
             Ok(request) => self.answer_request(&request, source, via).await,
             Err(_) => {
-                self.recorder.totals.malformed.add();
+                self.recorder.tally().totals.malformed += 1;
                 let code = match message.get(2) {
                     Some(flags) if flags & 0x78 != 0 => rcode::NOTIMP,
                     _ => rcode::FORMERR,
@@ -201,7 +201,7 @@ impl Resolver {
             return refuse(&mut out, rcode::NOTIMP).then_some(out);
         }
         let [asked] = request.queries.queries() else {
-            self.recorder.totals.malformed.add();
+            self.recorder.tally().totals.malformed += 1;
             return refuse(&mut out, rcode::FORMERR).then_some(out);
         };
         // The same question in the plain form, so that it takes the same path as any other.
@@ -241,23 +241,19 @@ impl Resolver {
     /// The general path of a query.
     async fn answer_query(self: &Arc<Self>, query: &Query<'_>, source: IpAddr, out: &mut Vec<u8>) {
         let live = self.live.load_full();
-        let Err(open) = self.own_answer(&live, query, source, out) else {
+        let Err(open) = self.own_answer_alone(&live, query, source, out) else {
             return;
         };
         let Ok(_waiting) = live.waiting.clone().try_acquire_owned() else {
-            self.recorder.totals.overloaded.add();
+            self.recorder.tally().totals.overloaded += 1;
             return Reply::new(out, query, rcode::SERVFAIL).finish([]);
         };
         match open {
             Open::Alias(target) => self.answer_alias(&live, query, source, *target, out).await,
-            Open::Ask {
-                verdict,
-                key,
-                stale,
-            } => {
-                let entry = self.ask_upstream(&live, query, &key, stale).await;
+            Open::Ask { verdict, stale } => {
+                let entry = self.ask_upstream(&live, query, stale).await;
                 let lookup = Lookup::new(&live, query, source);
-                self.serve(&lookup, verdict, &entry, out);
+                self.serve(&lookup, verdict, &entry, &mut self.recorder.tally(), out);
             }
         }
     }
@@ -270,105 +266,91 @@ impl Resolver {
         live: &Arc<Live>,
         query: &Query<'_>,
         source: IpAddr,
+        tally: &mut Tally,
         out: &mut Vec<u8>,
     ) -> Result<(), Open> {
         if !live.may_ask(source) {
-            self.recorder.totals.refused.add();
+            tally.totals.refused += 1;
             own::write_prohibited(out, query);
             return Ok(());
         }
         if own::write_unusual(out, query) {
-            self.recorder.totals.local.add();
+            tally.totals.local += 1;
             return Ok(());
         }
         if let Some(local) = live.local.find(&query.name) {
-            return self.local_answer(local, query, out);
+            return local_answer(local, query, tally, out);
         }
         let lookup = Lookup::new(live, query, source);
         let treatment = live.devices.treatment(lookup.client.device);
         let verdict = live.rules.decide(&treatment.policy, &query.name);
         if verdict.action == Action::Block {
-            self.block(&lookup, verdict, None, out);
+            self.block(&lookup, verdict, None, tally, out);
             return Ok(());
         }
         if !live.is_forwarded(&query.name)
             && let Some(special) = live.special.find(&query.name, query.qtype)
         {
-            self.recorder.totals.local.add();
+            tally.totals.local += 1;
             own::write_special(special, out, query);
             return Ok(());
         }
-        let key = Key::of(query);
-        let Some(entry) = self.cache.get(&key) else {
-            return Err(Open::Ask {
-                verdict,
-                key: Box::new(key),
-                stale: None,
-            });
+        let held = self.cache.hold();
+        let ask = |stale| Err(Open::Ask { verdict, stale });
+        let Some(entry) = held.get(query) else {
+            return ask(None);
         };
         let now = self.cache.now();
         match entry.age(now) {
             Age::Fresh => {
-                self.recorder.totals.cache_hits.add();
-                entry.hits.fetch_add(1, Relaxed);
+                tally.totals.cache_hits += 1;
+                entry.mark_used();
                 if live.prefetch && entry.wants_renewal(now) {
-                    self.renew(live, query, &key, &entry);
+                    tally.totals.prefetched += u64::from(self.renew(live, query, entry));
                 }
             }
-            Age::Stale if entry.retry_at.load(Relaxed) > now => self.recorder.totals.stale.add(),
-            Age::Stale => {
-                let stale = Some(entry);
-                return Err(Open::Ask {
-                    verdict,
-                    key: Box::new(key),
-                    stale,
-                });
-            }
-            Age::Gone => {
-                return Err(Open::Ask {
-                    verdict,
-                    key: Box::new(key),
-                    stale: None,
-                });
-            }
+            Age::Stale if entry.retry_at.load(Relaxed) > now => tally.totals.stale += 1,
+            Age::Stale => return ask(Some(entry.clone())),
+            Age::Gone => return ask(None),
         }
-        self.serve(&lookup, verdict, &entry, out);
+        self.serve(&lookup, verdict, entry, tally, out);
         Ok(())
     }
 
-    fn local_answer(
-        &self,
-        local: &Local,
+    /// [`own_answer`](Self::own_answer) for one query alone.
+    fn own_answer_alone(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
         query: &Query<'_>,
+        source: IpAddr,
         out: &mut Vec<u8>,
     ) -> Result<(), Open> {
-        match local {
-            Local::Alias(target) if query.qtype != crate::wire::rtype::CNAME => {
-                Err(Open::Alias(target.clone()))
-            }
-            local => {
-                self.recorder.totals.local.add();
-                LocalRecords::write(local, out, query);
-                Ok(())
-            }
-        }
+        self.own_answer(live, query, source, &mut self.recorder.tally(), out)
     }
 
     /// Writes an answer, unless something in it is blocked; counts either way.
-    fn serve(&self, lookup: &Lookup<'_>, verdict: Verdict, entry: &Entry, out: &mut Vec<u8>) {
+    fn serve(
+        &self,
+        lookup: &Lookup<'_>,
+        verdict: Verdict,
+        entry: &Entry,
+        tally: &mut Tally,
+        out: &mut Vec<u8>,
+    ) {
         let (verdict, via) = inspect::inspect(lookup, verdict, entry);
         if verdict.action == Action::Block {
-            return self.block(lookup, verdict, via, out);
+            return self.block(lookup, verdict, via.as_deref(), tally, out);
         }
         entry.write(out, lookup.query, self.cache.now());
-        self.count(lookup, verdict, via);
+        count(lookup, verdict, via.as_deref(), tally);
     }
 
     fn block(
         &self,
         lookup: &Lookup<'_>,
         verdict: Verdict,
-        via: Option<Box<Name>>,
+        via: Option<&Name>,
+        tally: &mut Tally,
         out: &mut Vec<u8>,
     ) {
         let rules = &lookup.live.rules;
@@ -390,32 +372,7 @@ impl Resolver {
         } else {
             treatment.block.write(out, lookup.query, error);
         }
-        self.count(lookup, verdict, via);
-    }
-
-    fn count(&self, lookup: &Lookup<'_>, verdict: Verdict, via: Option<Box<Name>>) {
-        let Lookup {
-            live,
-            query,
-            client,
-        } = lookup;
-        self.recorder.totals.decided(verdict.action);
-        if !verdict.is_matched() {
-            live.unlisted.add(client.device);
-            if !live.log_all {
-                return;
-            }
-        }
-        self.recorder.note(Event {
-            at: unix_millis(),
-            client: client.address,
-            device: client.device,
-            name: PackedName::new(&query.name),
-            qtype: query.qtype,
-            verdict,
-            via,
-            generation: live.generation,
-        });
+        count(lookup, verdict, via, tally);
     }
 
     /// Answers a local name that stands for another: the alias, then what the other name has.
@@ -427,7 +384,7 @@ impl Resolver {
         target: Name,
         out: &mut Vec<u8>,
     ) {
-        self.recorder.totals.local.add();
+        self.recorder.tally().totals.local += 1;
         let mut chain = vec![(query.name.clone(), target)];
         while let Some((_, last)) = chain.last()
             && let Some(Local::Alias(next)) = live.local.find(last)
@@ -442,19 +399,16 @@ impl Resolver {
         let asked = query::write_query(query.id, &target, query.qtype, edns);
         let mut found = Vec::new();
         if let Some(inner) = Query::parse(&asked) {
-            match self.own_answer(live, &inner, source, &mut found) {
+            match self.own_answer_alone(live, &inner, source, &mut found) {
                 Ok(()) => {}
                 Err(Open::Alias(_)) => {
                     return Reply::new(out, query, rcode::SERVFAIL).finish([]);
                 }
-                Err(Open::Ask {
-                    verdict,
-                    key,
-                    stale,
-                }) => {
-                    let entry = self.ask_upstream(live, &inner, &key, stale).await;
+                Err(Open::Ask { verdict, stale }) => {
+                    let entry = self.ask_upstream(live, &inner, stale).await;
                     let lookup = Lookup::new(live, &inner, source);
-                    self.serve(&lookup, verdict, &entry, &mut found);
+                    let tally = &mut self.recorder.tally();
+                    self.serve(&lookup, verdict, &entry, tally, &mut found);
                 }
             }
         }
@@ -468,11 +422,14 @@ impl Resolver {
         self: &Arc<Self>,
         live: &Arc<Live>,
         query: &Query<'_>,
-        key: &Key,
         stale: Option<Arc<Entry>>,
     ) -> Arc<Entry> {
-        self.recorder.totals.cache_misses.add();
-        let mut flight = self.fly(live, query, key);
+        let (mut flight, joined) = self.fly(live, query);
+        {
+            let totals = &mut self.recorder.tally().totals;
+            totals.cache_misses += 1;
+            totals.coalesced += u64::from(joined);
+        }
         let Some(stale) = stale else {
             return flight.wait().await.unwrap_or_else(|| {
                 let failure = Entry::failure(
@@ -488,7 +445,7 @@ impl Resolver {
         match tokio::time::timeout(live.stale_after, flight.wait()).await {
             Ok(Some(entry)) if entry.kind != Kind::Failure => entry,
             _ => {
-                self.recorder.totals.stale.add();
+                self.recorder.tally().totals.stale += 1;
                 let until = self.cache.now() + RETRY_STALE;
                 stale.retry_at.store(until, Relaxed);
                 stale
@@ -496,13 +453,13 @@ impl Resolver {
         }
     }
 
-    /// Renews an answer in the background.
-    fn renew(self: &Arc<Self>, live: &Arc<Live>, query: &Query<'_>, key: &Key, entry: &Entry) {
+    /// Renews an answer in the background; `false` if somebody does already.
+    fn renew(self: &Arc<Self>, live: &Arc<Live>, query: &Query<'_>, entry: &Entry) -> bool {
         if entry.renewing.swap(true, Relaxed) {
-            return;
+            return false;
         }
-        self.recorder.totals.prefetched.add();
-        drop(self.fly(live, query, key));
+        drop(self.fly(live, query));
+        true
     }
 
     /// The verdict on a name for a device, as the server would decide; nothing is counted.
@@ -520,6 +477,50 @@ impl Resolver {
         })
         .await;
     }
+}
+
+fn local_answer(
+    local: &Local,
+    query: &Query<'_>,
+    tally: &mut Tally,
+    out: &mut Vec<u8>,
+) -> Result<(), Open> {
+    match local {
+        Local::Alias(target) if query.qtype != crate::wire::rtype::CNAME => {
+            Err(Open::Alias(target.clone()))
+        }
+        local => {
+            tally.totals.local += 1;
+            LocalRecords::write(local, out, query);
+            Ok(())
+        }
+    }
+}
+
+#[inline]
+fn count(lookup: &Lookup<'_>, verdict: Verdict, via: Option<&Name>, tally: &mut Tally) {
+    let Lookup {
+        live,
+        query,
+        client,
+    } = lookup;
+    tally.totals.decided(verdict.action);
+    if !verdict.is_matched() {
+        tally.unlisted(live.generation, client.device);
+        if !live.log_all {
+            return;
+        }
+    }
+    let by_address = live.unnamed_by_address && client.device.is_none();
+    tally.note(&record::Lookup {
+        client: by_address.then_some(client.address),
+        device: client.device,
+        name: &query.name,
+        qtype: query.qtype,
+        verdict,
+        via,
+        generation: live.generation,
+    });
 }
 
 /// Cuts a reply short that is too long for the way it goes.

@@ -39,8 +39,6 @@ fn resolver(folder: &std::path::Path) -> Arc<Resolver> {
         generation: 1,
         rules: live.rules.clone(),
         devices: live.devices.clone(),
-        unlisted: live.unlisted.clone(),
-        unnamed_by_address: true,
     };
     recorder.publish(names, keep);
     Arc::new(Resolver::new(live, 1 << 20, recorder))
@@ -70,7 +68,7 @@ fn fill_cache(resolver: &Resolver) {
             }]);
             let now = resolver.cache.now();
             let entry = Entry::from_response(&response, &query, &live.limits, now).unwrap();
-            resolver.cache.insert(&Key::of(&query), Arc::new(entry));
+            resolver.cache.insert(&query, Arc::new(entry));
         }
     }
 }
@@ -147,7 +145,8 @@ proptest! {
         let via = if stream { Via::Tcp } else { Via::Udp(1232) };
         let mut quick = Vec::new();
         let _inside = runtime.enter();
-        if resolver.quick(&message, source, via, &mut quick) == Quick::Answered {
+        let outcome = resolver.quick(&message, source, via, &mut resolver.recorder.tally(), &mut quick);
+        if outcome == Quick::Answered {
             // hickory is stricter about some options (a client subnet that makes no sense, say).
             if let Ok(request) = Request::from_bytes(message.clone(), source, via.protocol()) {
                 let general = runtime.block_on(resolver.answer_request(&request, source, via));

@@ -10,7 +10,6 @@ use crate::config::{Config, LocalData, LogScope, Policy as PolicyConfig};
 use crate::device::{Device, Devices, Treatment};
 use crate::policy::special::SpecialNames;
 use crate::policy::{Networks, Policy, RuleSet};
-use crate::record::totals::PerDevice;
 use crate::resolve::Live;
 use crate::upstream::router::tls_config;
 use crate::upstream::{Bootstrap, Router, RouterConfig};
@@ -43,7 +42,6 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
     Live {
         generation,
         rules,
-        unlisted: Arc::new(PerDevice::new(devices.iter().count())),
         devices: Arc::new(devices),
         local: local(config),
         special: SpecialNames::default(),
@@ -61,6 +59,7 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
         rebind_allow: upstream.rebind_protection.then(|| rebind_allow.collect()),
         waiting: Arc::new(Semaphore::new(config.listen.waiting)),
         log_all: config.record.log == LogScope::All,
+        unnamed_by_address: config.record.unnamed_by_address,
     }
 }
 

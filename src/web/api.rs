@@ -102,7 +102,7 @@ pub async fn status(State(shared): Ctx) -> Json<Value> {
     let totals: serde_json::Map<String, Value> = shared
         .resolver
         .recorder
-        .totals
+        .totals()
         .all()
         .into_iter()
         .map(|(name, _, count)| (name.to_owned(), count.into()))

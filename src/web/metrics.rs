@@ -44,7 +44,7 @@ impl fmt::Debug for Scrape {
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let shared = &self.0;
-        for (name, help, count) in shared.resolver.recorder.totals.all() {
+        for (name, help, count) in shared.resolver.recorder.totals().all() {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
         }

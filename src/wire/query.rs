@@ -88,6 +88,12 @@ impl<'m> Query<'m> {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
+    /// The two header bits that change what an upstream answers: DO and CD, in that order from the lowest.
+    #[inline]
+    pub fn variant(&self) -> u8 {
+        u8::from(self.dnssec_ok()) | u8::from(self.checking_disabled) << 1
+    }
+
     /// The largest UDP reply in bytes that the client takes (RFC 6891 section 6.2.3), never above
     /// `limit` and never below 512.
     #[inline]

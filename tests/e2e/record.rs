@@ -240,8 +240,8 @@ fn an_overflow_drops_details_and_counts_them() {
     let threads: Vec<_> = (0..4)
         .map(|_| {
             std::thread::spawn(move || {
-                for _ in 0..250 {
-                    ask(dns, "tracking.miui.com", "A");
+                for n in 0..250 {
+                    ask(dns, &format!("n{n}.tracking.miui.com"), "A");
                 }
             })
         })

@@ -1,0 +1,73 @@
+//! A thread per socket: receive what is there, answer it, send the answers.
+
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{MAX_QUERY, Worker};
+use crate::resolve::Quick;
+use crate::sys::datagrams::{BatchSocket, Ends, Inbox, Outbox};
+
+/// Starts the thread. It ends when `stop` comes.
+pub(super) fn start(worker: Worker, socket: UdpSocket, stop: CancellationToken) -> io::Result<()> {
+    let socket = Arc::new(BatchSocket::new(socket)?);
+    let closing = socket.clone();
+    worker.tasks.spawn(async move {
+        stop.cancelled().await;
+        closing.close();
+    });
+    let tasks = worker.tasks.clone();
+    tasks.spawn_blocking(move || serve(&worker, &socket));
+    Ok(())
+}
+
+fn serve(worker: &Worker, socket: &Arc<BatchSocket>) {
+    let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
+    while !socket.is_closed() {
+        match socket.receive(&mut inbox) {
+            Ok(_) => {
+                answer(worker, socket, &inbox, &mut outbox);
+                socket.send(&mut outbox);
+            }
+            Err(error) => tracing::trace!("UDP receive: {error}"),
+        }
+    }
+}
+
+/// Answers what needs no waiting into `outbox`, and has tasks see to the rest.
+fn answer(worker: &Worker, socket: &Arc<BatchSocket>, inbox: &Inbox, outbox: &mut Outbox) {
+    let resolver = &worker.resolver;
+    // Once for all of them: nothing below waits.
+    let mut tally = resolver.recorder.tally();
+    for (query, ends) in inbox.datagrams() {
+        tally.totals.udp_queries += 1;
+        // Port 0 cannot be answered; a reply there would only come back as an error.
+        if ends.client.port() == 0 {
+            continue;
+        }
+        let Some(room) = outbox.room() else {
+            return;
+        };
+        let query = &query[..query.len().min(MAX_QUERY)];
+        match resolver.quick(query, ends.client, worker.via(), &mut tally, room) {
+            Quick::Answered => outbox.add(ends),
+            Quick::Unanswered => answer_later(worker, socket, query, ends),
+        }
+    }
+}
+
+fn answer_later(worker: &Worker, socket: &Arc<BatchSocket>, query: &[u8], ends: Ends) {
+    let query = query.to_vec();
+    let resolver = worker.resolver.clone();
+    let socket = socket.clone();
+    let via = worker.via();
+    worker.tasks.spawn(async move {
+        if let Some(reply) = resolver.answer(&query, ends.client, via).await
+            && let Err(error) = socket.send_one(&reply, ends)
+        {
+            tracing::trace!("UDP send to {}: {error}", ends.client);
+        }
+    });
+}
