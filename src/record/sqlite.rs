@@ -152,10 +152,12 @@ impl Store for SqliteStore {
             None => 0,
         };
         if log + counts > 0 {
-            // Names that nothing speaks of any more are forgotten, too.
+            // Names and rules that nothing speaks of any more are forgotten, too.
             self.connection.execute_batch(
                 "DELETE FROM name WHERE id NOT IN (SELECT name FROM log)
-                                    AND id NOT IN (SELECT name FROM count);",
+                                    AND id NOT IN (SELECT name FROM count);
+                 DELETE FROM rule WHERE id NOT IN (SELECT rule FROM log)
+                                    AND id NOT IN (SELECT rule FROM count);",
             )?;
         }
         Ok(log as i64 == PRUNE_STEP || counts > 0)

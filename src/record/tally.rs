@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 
-use foldhash::fast::FixedState;
+use foldhash::fast::RandomState;
 
 use super::Totals;
 use crate::device::DeviceId;
@@ -132,6 +132,8 @@ pub struct Noted {
     rest: [u64; 2],
     /// Lookups that no list knows: by generation, then by device, everybody else first.
     unlisted: Vec<(u32, Vec<u64>)>,
+    /// Seeded anew in each process, so that nobody can choose names that collide.
+    hasher: RandomState,
 }
 
 impl Noted {
@@ -196,10 +198,14 @@ impl Noted {
         self.unlisted.clear();
     }
 
+    fn hash_of(&self, key: impl Hash) -> u32 {
+        self.hasher.hash_one(key) as u32
+    }
+
     /// Notes a lookup; `false` if there was no room for its details.
     #[inline]
     fn note(&mut self, lookup: &Lookup<'_>, at: i64) -> bool {
-        let hash = hash_of((lookup.name.wire(), lookup.device, lookup.qtype));
+        let hash = self.hash_of((lookup.name.wire(), lookup.device, lookup.qtype));
         let (events, names) = (&self.events, &self.names);
         let is_it = |item: usize| {
             let event: &Event = &events[item];
@@ -242,7 +248,7 @@ impl Noted {
     fn sum(&mut self, lookup: &Lookup<'_>) {
         let key = |verdict: &Verdict| verdict.hit.map(|hit| (hit.effect, hit.list));
         let rule: Option<(Effect, u16)> = key(&lookup.verdict);
-        let hash = hash_of((rule, lookup.device));
+        let hash = self.hash_of((rule, lookup.device));
         let sums = &self.sums;
         let is_it = |item: usize| {
             let sum: &Sum = &sums[item];
@@ -264,12 +270,6 @@ impl Noted {
             None => self.rest[usize::from(lookup.verdict.action != Action::Block)] += 1,
         }
     }
-}
-
-fn hash_of(key: impl Hash) -> u32 {
-    // The tables live for a moment and are full at their limit: who finds names that collide slows down
-    // nobody for long.
-    FixedState::default().hash_one(key) as u32
 }
 
 /// One thread's counts.

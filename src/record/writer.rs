@@ -1,6 +1,7 @@
 //! The thread that turns events into rows and writes them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
@@ -9,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::sqlite::SqliteStore;
 use super::store::{Batch, CountKey, NewLogRow, RuleKey, Store, StoreError};
-use super::tally::{Event, Noted, Sum};
+use super::tally::{Event, Noted};
 use super::{Keep, Message, Names, Recorder, lock, unix_millis};
 use crate::config::LogScope;
-use crate::device::unnamed;
-use crate::policy::{Action, Effect, Hit};
+use crate::device::{DeviceId, unnamed};
+use crate::policy::{Action, Effect, Hit, Verdict};
 use crate::wire::Name;
 
 /// How often the tallies are emptied. Who adds to them never wakes the thread: that would cost a system call.
@@ -97,21 +98,14 @@ pub(super) fn start(
 #[derive(Default)]
 struct Seen {
     hour: i64,
-    names: HashSet<String>,
-    devices: HashSet<String>,
+    names: HashSet<Box<[u8]>>,
+    devices: HashSet<Box<[u8]>>,
 }
 
 impl Seen {
-    /// `text`, or [`OTHERS`] when the hour has had too many different ones.
-    fn admit(set: &mut HashSet<String>, limit: usize, text: String) -> String {
-        if set.contains(&text) {
-            return text;
-        }
-        if set.len() >= limit {
-            return OTHERS.to_owned();
-        }
-        set.insert(text.clone());
-        text
+    /// Whether `text` is one of the hour's, or can become one of them.
+    fn admit(set: &mut HashSet<Box<[u8]>>, limit: usize, text: &[u8]) -> bool {
+        set.contains(text) || (set.len() < limit && set.insert(text.into()))
     }
 
     fn turn(&mut self, hour: i64) {
@@ -122,6 +116,17 @@ impl Seen {
             };
         }
     }
+}
+
+/// Lookups that are counted without their names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Group {
+    hour: i64,
+    generation: u32,
+    device: Option<DeviceId>,
+    client: Option<IpAddr>,
+    action: Action,
+    rule: Option<(Effect, u16)>,
 }
 
 struct Writer {
@@ -210,13 +215,41 @@ impl Writer {
     }
 
     fn take_all(&mut self, all: Vec<Noted>) {
+        let mut groups: HashMap<Group, (Verdict, u64)> = HashMap::new();
         for mut noted in all {
             let hour = unix_millis().div_euclid(3_600_000);
             for event in noted.events() {
-                self.take(event, noted.name(event));
+                let name = noted.name(event);
+                let hour = event.at.div_euclid(3_600_000);
+                self.seen.turn(hour);
+                self.log(event, name);
+                if !event.verdict.is_matched() {
+                    continue;
+                }
+                if Seen::admit(&mut self.seen.names, NAMES_PER_HOUR, name) {
+                    self.take(event, name, hour);
+                } else {
+                    let group = Group {
+                        hour,
+                        generation: event.generation,
+                        device: event.device,
+                        client: event.client,
+                        action: event.verdict.action,
+                        rule: event.verdict.hit.map(|hit| (hit.effect, hit.list)),
+                    };
+                    groups.entry(group).or_insert((event.verdict, 0)).1 += event.n;
+                }
             }
             for sum in noted.sums() {
-                self.take_sum(sum, hour);
+                let group = Group {
+                    hour,
+                    generation: sum.generation,
+                    device: sum.device,
+                    client: None,
+                    action: sum.verdict.action,
+                    rule: sum.verdict.hit.map(|hit| (hit.effect, hit.list)),
+                };
+                groups.entry(group).or_insert((sum.verdict, 0)).1 += sum.n;
             }
             for (action, n) in noted.rest() {
                 if n > 0 {
@@ -240,103 +273,94 @@ impl Writer {
                 self.spares.push(noted);
             }
         }
+        for (group, (verdict, n)) in groups {
+            self.take_group(&group, &verdict, n);
+        }
     }
 
     fn names_of(&self, generation: u32) -> Option<&Names> {
-        self.names
-            .iter()
-            .find(|names| names.generation == generation)
+        let mut names = self.names.iter();
+        names.find(|names| names.generation == generation)
     }
 
-    /// Turns equal lookups into a count and, if they are to be logged, rows.
-    fn take(&mut self, event: &Event, name: &[u8]) {
-        let hour = event.at.div_euclid(3_600_000);
-        let Some(names) = self.names_of(event.generation) else {
-            let mut tally = self.recorder.tally();
-            tally.totals.dropped(event.verdict.action, event.n);
-            drop(tally);
-            return self.count(others(hour, event.verdict.action), event.n);
-        };
-        let name = Name::read(name).unwrap_or(Name::ROOT);
-        let device = match event.device.and_then(|id| names.devices.get(id)) {
-            Some(device) => device.name.to_string(),
-            None => event.client.map(unnamed).unwrap_or_default(),
-        };
-        let rule = match &event.verdict.hit {
-            None => RuleKey {
-                action: event.verdict.action.as_str(),
-                ..RuleKey::default()
-            },
-            Some(hit) => RuleKey {
-                action: event.verdict.action.as_str(),
-                vendor: names.rules.vendor(hit).unwrap_or_default().to_owned(),
-                category: category(names, hit),
-                entry: names
-                    .rules
-                    .rule_text(hit, event.via.as_deref().unwrap_or(&name)),
-                list: names.rules.list_name(hit).to_owned(),
-            },
-        };
-        self.seen.turn(hour);
-        let device = Seen::admit(&mut self.seen.devices, DEVICES_PER_HOUR, device);
-        let matched = event.verdict.is_matched();
+    /// Turns equal lookups into rows of the log, if they belong there and it has room.
+    fn log(&mut self, event: &Event, name: &[u8]) {
         let logged = match self.keep.log {
             LogScope::None => false,
-            LogScope::Matched => matched,
+            LogScope::Matched => event.verdict.is_matched(),
             LogScope::All => true,
         };
-        if logged {
-            let rows = (event.n as usize).min(self.log_left);
-            self.log_left -= rows;
-            let row = NewLogRow {
-                at: event.at,
-                device: device.clone(),
-                rule: rule.clone(),
-                name: name.to_string(),
-                qtype: event.qtype,
-                via: event
-                    .via
-                    .as_ref()
-                    .map(|via| via.to_string())
-                    .unwrap_or_default(),
-            };
-            self.batch.log.extend(std::iter::repeat_n(row, rows));
-            let dropped = event.n - rows as u64;
-            if dropped > 0 {
-                self.recorder.tally().totals.dropped_log += dropped;
-            }
+        if !logged {
+            return;
         }
-        if matched {
-            let name = Seen::admit(&mut self.seen.names, NAMES_PER_HOUR, name.to_string());
-            let key = CountKey {
-                hour,
-                device,
-                rule,
-                name,
-            };
-            self.count(key, event.n);
+        let rows = (event.n as usize).min(self.log_left);
+        self.log_left -= rows;
+        let dropped = event.n - rows as u64;
+        if dropped > 0 {
+            self.recorder.tally().totals.dropped_log += dropped;
         }
+        let Some(names) = self.names_of(event.generation).filter(|_| rows > 0) else {
+            return;
+        };
+        let name = Name::read(name).unwrap_or(Name::ROOT);
+        let row = NewLogRow {
+            at: event.at,
+            device: device_of(names, event.device, event.client),
+            rule: rule_of(names, event, &name),
+            name: name.to_string(),
+            qtype: event.qtype,
+            via: event
+                .via
+                .as_ref()
+                .map_or_else(String::new, |via| via.to_string()),
+        };
+        self.batch.log.extend(std::iter::repeat_n(row, rows));
     }
 
-    /// Counts lookups whose names were dropped.
-    fn take_sum(&mut self, sum: &Sum, hour: i64) {
-        let mut key = others(hour, sum.verdict.action);
-        if let Some(names) = self.names_of(sum.generation) {
-            if let Some(hit) = &sum.verdict.hit {
-                key.rule.vendor = names.rules.vendor(hit).unwrap_or_default().to_owned();
-                key.rule.category = category(names, hit);
-                key.rule.list = names.rules.list_name(hit).to_owned();
-                key.rule.entry = match hit.effect {
-                    Effect::Entry(_) => names.rules.entry(hit).map(|entry| entry.pattern.clone()),
-                    Effect::Act(_) => None,
-                }
-                .unwrap_or_else(|| OTHERS.to_owned());
+    /// Turns equal lookups into a count.
+    fn take(&mut self, event: &Event, name: &[u8], hour: i64) {
+        let Some(names) = self.names_of(event.generation) else {
+            let action = event.verdict.action;
+            self.recorder.tally().totals.dropped(action, event.n);
+            return self.count(others(hour, action), event.n);
+        };
+        let name = Name::read(name).unwrap_or(Name::ROOT);
+        let mut key = CountKey {
+            hour,
+            device: device_of(names, event.device, event.client),
+            rule: rule_of(names, event, &name),
+            name: name.to_string(),
+        };
+        self.admit_device(&mut key);
+        self.count(key, event.n);
+    }
+
+    /// Counts lookups whose names are not kept.
+    fn take_group(&mut self, group: &Group, verdict: &Verdict, n: u64) {
+        let mut key = others(group.hour, group.action);
+        if let Some(names) = self.names_of(group.generation) {
+            if let Some(hit) = &verdict.hit {
+                // What a list has under the name would be as many rules as there are names.
+                let entry = names.rules.entry(hit);
+                let entry = entry.map_or_else(|| OTHERS.to_owned(), |entry| entry.pattern.clone());
+                key.rule = rule_key(names, group.action, hit, entry);
             }
-            if let Some(device) = sum.device.and_then(|id| names.devices.get(id)) {
-                key.device = device.name.to_string();
+            if group.device.is_some() || group.client.is_some() {
+                key.device = device_of(names, group.device, group.client);
             }
         }
-        self.count(key, sum.n);
+        self.admit_device(&mut key);
+        self.count(key, n);
+    }
+
+    fn admit_device(&mut self, key: &mut CountKey) {
+        if !Seen::admit(
+            &mut self.seen.devices,
+            DEVICES_PER_HOUR,
+            key.device.as_bytes(),
+        ) {
+            key.device = OTHERS.to_owned();
+        }
     }
 
     fn count(&mut self, key: CountKey, n: u64) {
@@ -373,7 +397,11 @@ impl Writer {
     fn try_write(&mut self) -> Result<(), StoreError> {
         self.open()?;
         match &mut self.store {
-            Some(store) => store.write(&self.batch),
+            Some(store) => {
+                // Every thread's events are in order; those of several are not.
+                self.batch.log.sort_by_key(|row| row.at);
+                store.write(&self.batch)
+            }
             None => Ok(()),
         }
     }
@@ -448,7 +476,35 @@ fn others(hour: i64, action: Action) -> CountKey {
     }
 }
 
-fn category(names: &Names, hit: &Hit) -> String {
+fn device_of(names: &Names, device: Option<DeviceId>, client: Option<IpAddr>) -> String {
+    match device.and_then(|id| names.devices.get(id)) {
+        Some(device) => device.name.to_string(),
+        None => client.map(unnamed).unwrap_or_default(),
+    }
+}
+
+/// The rule behind lookups of a name.
+fn rule_of(names: &Names, event: &Event, name: &Name) -> RuleKey {
+    let action = event.verdict.action;
+    match &event.verdict.hit {
+        None => RuleKey {
+            action: action.as_str(),
+            ..RuleKey::default()
+        },
+        Some(hit) => {
+            let about = event.via.as_deref().unwrap_or(name);
+            rule_key(names, action, hit, names.rules.rule_text(hit, about))
+        }
+    }
+}
+
+fn rule_key(names: &Names, action: Action, hit: &Hit, entry: String) -> RuleKey {
     let category = names.rules.category(hit);
-    category.map_or("", |category| category.as_str()).to_owned()
+    RuleKey {
+        action: action.as_str(),
+        vendor: names.rules.vendor(hit).unwrap_or_default().to_owned(),
+        category: category.map_or("", |category| category.as_str()).to_owned(),
+        entry,
+        list: names.rules.list_name(hit).to_owned(),
+    }
 }

@@ -71,7 +71,9 @@ fn a_bad_configuration_keeps_the_old_one_and_says_so() {
     eventually("the file watch", || {
         ask(server.dns, "new.example", "A").data() == ["0.0.0.0"]
     });
-    assert!(web::json(server.web, "/api/v1/status")["config_refused"].is_null());
+    eventually("nothing is refused any more", || {
+        web::json(server.web, "/api/v1/status")["config_refused"].is_null()
+    });
 }
 
 #[test]
