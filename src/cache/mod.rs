@@ -5,7 +5,7 @@
 //! business of [`resolve`](super).
 //!
 //! Reading takes no lock: the map is papaya's, and what a reader holds is not freed under it. Writing, which
-//! only an upstream's answer causes, takes one, and keeps the books of [`eviction`].
+//! only an upstream's answer causes, takes one, and keeps the books of `eviction`.
 
 pub mod entry;
 mod eviction;

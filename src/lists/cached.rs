@@ -1,13 +1,16 @@
 //! The last good copy of every list, in the data folder: what a start without network, or with a broken
 //! list, falls back on.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use super::{ListStatus, Source};
+use crate::policy::Digest;
 
 /// What is remembered about a copy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,9 @@ pub struct CopyInfo {
     pub fetched: i64,
     /// When the server last said that the copy is current, in seconds since 1970.
     pub checked: i64,
+    /// The digest of the copy's bytes.
+    #[serde(default)]
+    pub digest: Digest,
 }
 
 /// The folder of copies, `lists/` in the data folder.
@@ -38,11 +44,30 @@ impl CacheFolder {
         }
     }
 
+    /// The folder, made if it is missing.
+    pub fn make(&self) -> io::Result<&Path> {
+        fs::create_dir_all(&self.folder)?;
+        Ok(&self.folder)
+    }
+
+    /// Where all lists are kept together, compiled.
+    pub fn compiled(&self) -> PathBuf {
+        self.folder.join("compiled")
+    }
+
     /// The copy of a list, if there is a good one.
-    pub fn read(&self, source: &Source) -> Option<(Vec<u8>, CopyInfo)> {
+    pub fn copy(&self, source: &Source) -> Option<(PathBuf, CopyInfo)> {
         let info = self.info(source)?;
-        let bytes = fs::read(self.path(source, "list")).ok()?;
-        Some((bytes, info))
+        let path = self.path(source, "list");
+        path.is_file().then_some((path, info))
+    }
+
+    /// A file beside the copies, to become one of them.
+    pub fn draft(&self) -> io::Result<Draft> {
+        Ok(Draft {
+            file: NamedTempFile::new_in(self.make()?)?,
+            digest: Context::new(&SHA256),
+        })
     }
 
     /// What is remembered about a list's copy.
@@ -52,10 +77,21 @@ impl CacheFolder {
         (info.source == source.to_string()).then_some(info)
     }
 
-    /// Replaces the copy of a list. A crash at any moment leaves the old copy or the new one.
-    pub fn write(&self, source: &Source, bytes: &[u8], info: &CopyInfo) -> io::Result<()> {
-        replace(&self.path(source, "list"), bytes)?;
-        self.write_info(source, info)
+    /// Replaces the copy of a list. A crash at any moment leaves the old copy or the new one. Returns where
+    /// the copy is, and the digest of its bytes.
+    pub fn keep(
+        &self,
+        draft: Draft,
+        source: &Source,
+        info: CopyInfo,
+    ) -> io::Result<(PathBuf, CopyInfo)> {
+        let digest = digest_of(draft.digest);
+        let path = self.path(source, "list");
+        draft.file.as_file().sync_data()?;
+        draft.file.persist(&path).map_err(|error| error.error)?;
+        let info = CopyInfo { digest, ..info };
+        self.write_info(source, &info)?;
+        Ok((path, info))
     }
 
     /// Replaces what is remembered about a copy.
@@ -86,6 +122,51 @@ impl CacheFolder {
             fnv1a(source.to_string().as_bytes())
         ))
     }
+}
+
+/// A list on its way to become a copy.
+pub struct Draft {
+    file: NamedTempFile,
+    digest: Context,
+}
+
+impl Draft {
+    /// What was written so far, from the start.
+    pub fn reader(&self) -> io::Result<BufReader<File>> {
+        self.file.reopen().map(BufReader::new)
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.file.write(bytes)?;
+        self.digest.update(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// The digest of a file, read in pieces.
+pub fn digest_of_file(path: &Path) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    let mut digest = Context::new(&SHA256);
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digest_of(digest)),
+            len => digest.update(&piece[..len]),
+        }
+    }
+}
+
+/// The digest of all that was put in.
+pub fn digest_of(context: Context) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// Writes beside the file and renames, so that readers never see half of it.

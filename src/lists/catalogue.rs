@@ -136,21 +136,30 @@ fn pattern(text: &str) -> Result<Pattern, String> {
     Ok(Pattern::Name(name, Scope::Suffix))
 }
 
-/// Adds the catalogue to a rule set: its zones one tier below its entries. Returns the number of entries.
+/// A tier of the catalogue with its entries.
+pub type TierEntries = (Tier, Vec<(Entry, Pattern)>);
+
+/// The entries tier by tier, in the order in which a rule set has them: its zones one tier below the rest.
+pub fn tiers() -> Result<[TierEntries; 2], String> {
+    let (zones, others) = entries()?
+        .into_iter()
+        .partition(|(entry, _)| entry.category == Category::Unclassified);
+    Ok([(Tier::Zone, zones), (Tier::Catalogue, others)])
+}
+
+/// Adds the catalogue to a rule set. Returns the number of entries.
 pub fn add_to(builder: &mut RuleSetBuilder) -> Result<usize, String> {
-    let all = entries()?;
-    let count = all.len();
-    for tier in [Tier::Zone, Tier::Catalogue] {
+    let mut count = 0;
+    for (tier, entries) in tiers()? {
         builder.list(ListInfo {
             name: CATALOGUE.to_owned(),
             tier,
             category: None,
             vendor: None,
         });
-        for (entry, pattern) in &all {
-            if (entry.category == Category::Unclassified) == (tier == Tier::Zone) {
-                builder.entry(entry.clone(), pattern.clone());
-            }
+        count += entries.len();
+        for (entry, pattern) in entries {
+            builder.entry(entry, pattern);
         }
     }
     Ok(count)

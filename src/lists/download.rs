@@ -1,5 +1,6 @@
 //! Fetching lists: conditional requests, a limit on size and time, and no trust in what comes.
 
+use std::io::{BufRead, Read, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::StatusCode;
@@ -83,28 +84,38 @@ pub async fn refresh(
         last_modified: header(LAST_MODIFIED),
         fetched: now(),
         checked: now(),
+        ..CopyInfo::default()
     };
-    let mut bytes = Vec::new();
+    let mut draft = save(folder.draft())?;
+    let mut received = 0;
     while let Some(chunk) = response.chunk().await.map_err(|error| describe(&error))? {
-        if (bytes.len() + chunk.len()) as u64 > limits.size {
+        received += chunk.len() as u64;
+        if received > limits.size {
             return Err(too_large());
         }
-        bytes.extend_from_slice(&chunk);
-        progress(bytes.len() as u64, total);
+        save(draft.write_all(&chunk))?;
+        progress(received, total);
     }
-    let rules = check(&bytes, spec)?;
-    save(folder.write(&spec.source, &bytes, &info))?;
+    let rules = check(save(draft.reader())?, spec)?;
+    save(folder.keep(draft, &spec.source, info))?;
     Ok(Refreshed::New(rules))
 }
 
 /// Whether a text can be taken for a list: rules in it, more of them than junk, and no web page. Returns
 /// the number of rules.
-pub fn check(bytes: &[u8], spec: &ListSpec) -> Result<usize, String> {
-    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(512)]).to_lowercase();
-    if head.contains("<html") || head.contains("<!doctype") {
+pub fn check(mut list: impl BufRead, spec: &ListSpec) -> Result<usize, String> {
+    let unread = |error: std::io::Error| format!("cannot be read: {error}");
+    let mut head = Vec::new();
+    list.by_ref()
+        .take(512)
+        .read_to_end(&mut head)
+        .map_err(unread)?;
+    let text = String::from_utf8_lossy(&head).to_lowercase();
+    if text.contains("<html") || text.contains("<!doctype") {
         return Err("it is a web page, not a list".to_owned());
     }
-    let report = parse(bytes, spec.format, spec.subdomains, |_| true);
+    let report = parse(head.chain(list), spec.format, spec.subdomains, |_| {});
+    let report = report.map_err(unread)?;
     if report.rules == 0 {
         return Err("it has no rule that can be used".to_owned());
     }
@@ -120,7 +131,7 @@ pub fn check(bytes: &[u8], spec: &ListSpec) -> Result<usize, String> {
     Ok(report.rules)
 }
 
-fn save(outcome: std::io::Result<()>) -> Result<(), String> {
+fn save<T>(outcome: std::io::Result<T>) -> Result<T, String> {
     outcome.map_err(|error| format!("its copy cannot be written to disk: {error}"))
 }
 

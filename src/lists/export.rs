@@ -109,8 +109,9 @@ mod tests {
                 vendor: None,
             });
             let report = parse(text.as_bytes(), None, None, |rule| {
-                builder.add(rule, Action::Block)
-            });
+                builder.add(rule, Action::Block);
+            })
+            .unwrap();
             assert_eq!(report.format, name);
             assert_eq!(report.junk, 0, "{name}: {:?}", report.junk_lines);
             assert_eq!(Format::by_name(name).unwrap().name(), name);

@@ -8,7 +8,8 @@ use crate::policy::Pattern;
 fn read(text: &str, format: Option<&str>) -> (Vec<String>, ParseReport) {
     let mut rules = Vec::new();
     let format = format.map(|name| Format::by_name(name).unwrap());
-    let report = parse(text.as_bytes(), format, None, |rule| {
+    let mut duplicates = 0;
+    let mut report = parse(text.as_bytes(), format, None, |rule| {
         let text = match rule.pattern {
             Pattern::Name(name, Scope::Exact) => format!("={name}"),
             Pattern::Name(name, Scope::Suffix) => format!(".{name}"),
@@ -23,11 +24,13 @@ fn read(text: &str, format: Option<&str>) -> (Vec<String>, ParseReport) {
             text
         };
         if rules.contains(&text) {
-            return false;
+            duplicates += 1;
+        } else {
+            rules.push(text);
         }
-        rules.push(text);
-        true
-    });
+    })
+    .unwrap();
+    report.count_duplicates(duplicates);
     (rules, report)
 }
 
@@ -145,12 +148,12 @@ fn response_policy_zones() {
 fn the_owner_decides_what_plain_names_cover() {
     let mut scopes = Vec::new();
     for subdomains in [Some(true), Some(false), None] {
-        parse(b"0.0.0.0 a.example", None, subdomains, |rule| {
+        parse(&b"0.0.0.0 a.example"[..], None, subdomains, |rule| {
             if let Pattern::Name(_, scope) = rule.pattern {
                 scopes.push(scope);
             }
-            true
-        });
+        })
+        .unwrap();
     }
     assert_eq!(scopes, [Scope::Suffix, Scope::Exact, Scope::Exact]);
 }
@@ -167,9 +170,9 @@ fn junk_is_counted_in_full_and_kept_in_part() {
 proptest! {
     #[test]
     fn no_parser_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), which in 0usize..6) {
-        let report = parse(&bytes, Some(Format::ALL[which]), None, |_| true);
+        let report = parse(&bytes[..], Some(Format::ALL[which]), None, |_| {}).unwrap();
         prop_assert!(report.junk_lines.len() <= 20);
-        parse(&bytes, None, None, |_| true);
+        parse(&bytes[..], None, None, |_| {}).unwrap();
     }
 
     #[test]
@@ -177,7 +180,7 @@ proptest! {
         text in "[@|$!#/*;. \ta-c0-9:^\\n()\"-]{0,200}(CNAME|SOA|rpz-ip|\\$ORIGIN|ü)?[. \na-c*]{0,40}",
         which in 0usize..6,
     ) {
-        parse(text.as_bytes(), Some(Format::ALL[which]), None, |_| true);
+        parse(text.as_bytes(), Some(Format::ALL[which]), None, |_| {}).unwrap();
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The rules of all lists, compiled, and the decision on a name.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use regex::bytes::{RegexSet, RegexSetBuilder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::matcher::build::{TableBuilder, Target, Written};
 use super::matcher::networks::Networks;
-use super::matcher::table::Table;
+use super::matcher::table::{Bytes, Table};
 use super::{Action, Category, Glob, Pattern, Policy, Rule, Scope};
 use crate::wire::{Name, name::write_text};
 
@@ -17,7 +20,7 @@ use crate::wire::{Name, name::write_text};
 const REGEX_LIMIT: usize = 16 << 20;
 
 /// Whose rule it is; the greater outranks the lesser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tier {
     /// The zones of a vendor: what no entry classifies.
@@ -31,7 +34,7 @@ pub enum Tier {
 }
 
 /// A list as far as decisions go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListInfo {
     /// Its name in output and block answers.
     pub name: String,
@@ -63,7 +66,7 @@ pub struct Entry {
 }
 
 /// What a rule asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Effect {
     /// This action.
     Act(Action),
@@ -117,27 +120,28 @@ impl Verdict {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct LiteralRule {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct LiteralRule {
     scope: Scope,
     effect: Effect,
     list: u16,
 }
 
 /// What the table holds for a name. Most names of a list share one cell.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-struct Cell {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Cell {
     literal: Vec<LiteralRule>,
     globs: Vec<u32>,
 }
 
-struct GlobRule {
-    glob: Glob,
-    effect: Effect,
-    list: u16,
+pub(super) struct GlobRule {
+    pub glob: Glob,
+    pub effect: Effect,
+    pub list: u16,
 }
 
-struct RegexRule {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RegexRule {
     text: String,
     effect: Effect,
     list: u16,
@@ -153,9 +157,38 @@ pub struct RuleSet {
     networks: Networks<(Effect, u16)>,
     lists: Vec<ListInfo>,
     entries: Vec<Entry>,
+    duplicates: Vec<usize>,
 }
 
 impl RuleSet {
+    pub(super) fn new(table: Table, parts: Parts) -> Result<Self, BadRegex> {
+        let texts = parts.regexes.iter().map(|rule| rule.text.as_str());
+        let regex_set = RegexSetBuilder::new(texts)
+            .unicode(false)
+            .size_limit(REGEX_LIMIT)
+            .build()
+            .map_err(|error| BadRegex {
+                text: format!("{} regular expressions together", parts.regexes.len()),
+                reason: short_reason(&error),
+            })?;
+        Ok(Self {
+            table,
+            cells: parts.cells,
+            globs: parts.globs,
+            regexes: parts.regexes,
+            regex_set,
+            networks: parts.networks,
+            lists: parts.lists,
+            entries: parts.entries,
+            duplicates: parts.duplicates,
+        })
+    }
+
+    /// How many rules of each list stood there twice; counts as [`lists`](Self::lists).
+    pub fn duplicates(&self) -> &[usize] {
+        &self.duplicates
+    }
+
     /// What to do with a lookup of `name` under `policy`.
     #[inline]
     pub fn decide(&self, policy: &Policy, name: &Name) -> Verdict {
@@ -217,7 +250,9 @@ impl RuleSet {
     fn each_match(&self, policy: &Policy, name: &Name, mut found: impl FnMut(Rank, Hit)) {
         let labels = name.labels();
         self.table.each_suffix(name, |cell, depth| {
-            let cell = &self.cells[cell as usize];
+            let Some(cell) = self.cells.get(cell as usize) else {
+                return;
+            };
             for rule in &cell.literal {
                 let fits = match rule.scope {
                     Scope::Exact => depth == labels,
@@ -356,10 +391,9 @@ impl RuleSet {
     /// Every literal name with its scope and effect, for export.
     pub fn literal_rules(&self) -> impl Iterator<Item = (Name, Scope, Effect)> + '_ {
         self.table.iter().flat_map(|(name, cell)| {
-            let rules = &self.cells[cell as usize].literal;
-            rules
-                .iter()
-                .map(move |rule| (name.clone(), rule.scope, rule.effect))
+            let rules = self.cells.get(cell as usize).into_iter();
+            let rules = rules.flat_map(|cell| &cell.literal);
+            rules.map(move |rule| (name.clone(), rule.scope, rule.effect))
         })
     }
 
@@ -420,42 +454,84 @@ pub struct BadRegex {
     pub reason: String,
 }
 
+/// Why rules cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The regular expressions together are too large.
+    #[error(transparent)]
+    Regex(#[from] BadRegex),
+    /// The system had something against it.
+    #[error("the rules cannot be compiled: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// What a name was added for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Attached {
+    Literal(LiteralRule),
+    Glob(u32),
+}
+
 /// Collects rules list by list and compiles them.
-#[derive(Default)]
 pub struct RuleSetBuilder {
-    table: Table,
-    cells: Vec<Cell>,
-    numbers: HashMap<Cell, u32>,
-    globs: Vec<GlobRule>,
-    regexes: Vec<RegexRule>,
-    networks: Networks<(Effect, u16)>,
-    lists: Vec<ListInfo>,
-    entries: Vec<Entry>,
+    pub(super) names: TableBuilder,
+    attached: Vec<Attached>,
+    tags: HashMap<LiteralRule, u32>,
+    pub(super) parts: Parts,
+}
+
+/// All of a rule set but its table.
+#[derive(Default)]
+pub(super) struct Parts {
+    pub cells: Vec<Cell>,
+    pub globs: Vec<GlobRule>,
+    pub regexes: Vec<RegexRule>,
+    pub networks: Networks<(Effect, u16)>,
+    pub lists: Vec<ListInfo>,
+    pub entries: Vec<Entry>,
+    pub duplicates: Vec<usize>,
+}
+
+impl Default for RuleSetBuilder {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl RuleSetBuilder {
+    /// Collects rules; when there are many, in a file without a name in `folder`.
+    pub fn new(folder: Option<&Path>) -> Self {
+        Self {
+            names: TableBuilder::new(folder),
+            attached: Vec::new(),
+            tags: HashMap::new(),
+            parts: Parts::default(),
+        }
+    }
+
     /// Starts a list; the rules added from here on are its own. Returns its number.
     pub fn list(&mut self, list: ListInfo) -> u16 {
-        self.lists.push(list);
-        (self.lists.len() - 1) as u16
+        self.parts.lists.push(list);
+        self.parts.duplicates.push(0);
+        (self.parts.lists.len() - 1) as u16
     }
 
     /// Adds a catalogue entry under the list that was started last.
     pub fn entry(&mut self, entry: Entry, pattern: Pattern) {
-        self.entries.push(entry);
-        let effect = Effect::Entry((self.entries.len() - 1) as u32);
+        self.parts.entries.push(entry);
+        let effect = Effect::Entry((self.parts.entries.len() - 1) as u32);
         self.rule(pattern, effect);
     }
 
-    /// Adds a rule of the list that was started last; `action` is what the list does with its names.
-    /// Returns `false` for one that is there already.
-    pub fn add(&mut self, rule: Rule, action: Action) -> bool {
+    /// Adds a rule of the list that was started last; `action` is what the list does with its names. Rules
+    /// that stand there twice are told at the end, by [`RuleSet::duplicates`].
+    pub fn add(&mut self, rule: Rule, action: Action) {
         let action = if rule.allow { Action::Allow } else { action };
-        self.rule(rule.pattern, Effect::Act(action))
+        self.rule(rule.pattern, Effect::Act(action));
     }
 
-    fn rule(&mut self, pattern: Pattern, effect: Effect) -> bool {
-        let list = (self.lists.len() - 1) as u16;
+    fn rule(&mut self, pattern: Pattern, effect: Effect) {
+        let list = (self.parts.lists.len() - 1) as u16;
         match pattern {
             Pattern::Name(name, scope) => {
                 let rule = LiteralRule {
@@ -463,74 +539,89 @@ impl RuleSetBuilder {
                     effect,
                     list,
                 };
-                self.change_cell(&name, |cell| {
-                    let new = !cell.literal.contains(&rule);
-                    if new {
-                        cell.literal.push(rule);
-                    }
-                    new
-                })
+                let attached = &mut self.attached;
+                let tag = *self.tags.entry(rule).or_insert_with(|| {
+                    attached.push(Attached::Literal(rule));
+                    (attached.len() - 1) as u32
+                });
+                self.names.add(&name, tag);
             }
             Pattern::Glob(glob) => {
-                let suffix = glob.suffix().clone();
-                let number = self.globs.len() as u32;
-                self.globs.push(GlobRule { glob, effect, list });
-                self.change_cell(&suffix, |cell| {
-                    cell.globs.push(number);
-                    true
-                })
+                self.attached
+                    .push(Attached::Glob(self.parts.globs.len() as u32));
+                let tag = (self.attached.len() - 1) as u32;
+                self.names.add(glob.suffix(), tag);
+                self.parts.globs.push(GlobRule { glob, effect, list });
             }
-            Pattern::Regex(text) => {
-                self.regexes.push(RegexRule { text, effect, list });
-                true
-            }
+            Pattern::Regex(text) => self.parts.regexes.push(RegexRule { text, effect, list }),
             Pattern::Network(network) => {
-                let before = self.networks.len();
-                self.networks.add(network, (effect, list));
-                self.networks.len() > before
+                let before = self.parts.networks.len();
+                self.parts.networks.add(network, (effect, list));
+                if self.parts.networks.len() == before {
+                    self.parts.duplicates[usize::from(list)] += 1;
+                }
             }
         }
     }
 
-    fn change_cell(&mut self, name: &Name, change: impl FnOnce(&mut Cell) -> bool) -> bool {
-        let mut cell = match self.table.get(name) {
-            Some(number) => self.cells[number as usize].clone(),
-            None => Cell::default(),
-        };
-        if !change(&mut cell) {
-            return false;
-        }
-        let number = *self.numbers.entry(cell).or_insert_with_key(|cell| {
-            self.cells.push(cell.clone());
-            (self.cells.len() - 1) as u32
-        });
-        self.table.set(name, number);
-        true
+    /// How many names were added so far, patterns' ends among them.
+    pub fn names(&self) -> usize {
+        self.names.len()
     }
 
-    /// Compiles what was added. Regular expressions are compiled as one; one that is too large for the
-    /// limit all take together is an error, one that is malformed was refused by [`check_regex`].
-    pub fn build(mut self) -> Result<RuleSet, BadRegex> {
-        let texts = self.regexes.iter().map(|rule| rule.text.as_str());
-        let regex_set = RegexSetBuilder::new(texts)
-            .unicode(false)
-            .size_limit(REGEX_LIMIT)
-            .build()
-            .map_err(|error| BadRegex {
-                text: format!("{} regular expressions together", self.regexes.len()),
-                reason: short_reason(&error),
-            })?;
-        self.table.shrink();
-        Ok(RuleSet {
-            table: self.table,
-            cells: self.cells,
-            globs: self.globs,
-            regexes: self.regexes,
-            regex_set,
-            networks: self.networks,
-            lists: self.lists,
-            entries: self.entries,
-        })
+    /// Compiles what was added, in memory. Regular expressions are compiled as one; one that is malformed was
+    /// refused by [`check_regex`].
+    ///
+    /// # Errors
+    ///
+    /// When all regular expressions together are too large, or the file that held the names cannot be read.
+    pub fn build(mut self) -> Result<RuleSet, BuildError> {
+        let written = self.write(Target::Heap)?;
+        let bytes = Bytes::Heap(written.heap.unwrap_or_default());
+        let table = Table::new(bytes, written.shape);
+        let table = table.ok_or_else(|| io::Error::other("the table does not add up"))?;
+        Ok(RuleSet::new(table, self.parts)?)
+    }
+
+    /// Writes the table and fills in the cells.
+    pub(super) fn write(&mut self, target: Target<'_>) -> io::Result<Written> {
+        let (attached, parts) = (&self.attached, &mut self.parts);
+        let (cells, duplicates) = (&mut parts.cells, &mut parts.duplicates);
+        let before = duplicates.clone();
+        cells.clear();
+        let mut numbers: HashMap<Cell, u32> = HashMap::new();
+        // Nearly all names of a list have one tag, the same one.
+        let mut alone: HashMap<u32, u32> = HashMap::new();
+        let written = self.names.write(target, |tags| {
+            if let [tag] = tags
+                && let Some(number) = alone.get(tag)
+            {
+                return *number;
+            }
+            let mut cell = Cell::default();
+            for &tag in tags {
+                match attached[tag as usize] {
+                    Attached::Glob(number) => cell.globs.push(number),
+                    Attached::Literal(rule) if cell.literal.contains(&rule) => {
+                        duplicates[usize::from(rule.list)] += 1;
+                    }
+                    Attached::Literal(rule) => cell.literal.push(rule),
+                }
+            }
+            let number = *numbers.entry(cell).or_insert_with_key(|cell| {
+                cells.push(cell.clone());
+                (cells.len() - 1) as u32
+            });
+            if let [tag] = tags {
+                alone.insert(*tag, number);
+            }
+            number
+        });
+        if written.is_err() {
+            // Whoever tries again counts again.
+            *duplicates = before;
+        }
+        written
     }
 }
 

@@ -58,7 +58,6 @@ fn rules(text: &str) -> RuleSet {
             category => {
                 let category = Category::ALL.iter().find(|c| c.as_str() == category);
                 builder.entry(entry(words[3], *category.unwrap()), pattern);
-                true
             }
         };
     }
@@ -225,9 +224,20 @@ fn filtering_off_decides_nothing() {
 fn duplicates_are_told() {
     let mut builder = RuleSetBuilder::default();
     builder.list(info("a", Tier::List));
-    assert!(builder.add(literal("x.test", Scope::Suffix), Action::Block));
-    assert!(!builder.add(literal("X.test", Scope::Suffix), Action::Block));
-    assert!(builder.add(literal("x.test", Scope::Exact), Action::Block));
+    for (text, scope) in [
+        ("x.test", Scope::Suffix),
+        ("X.test", Scope::Suffix),
+        ("x.test", Scope::Exact),
+    ] {
+        builder.add(literal(text, scope), Action::Block);
+    }
+    builder.list(info("b", Tier::List));
+    builder.add(literal("x.test", Scope::Suffix), Action::Block);
+    for _ in 0..2 {
+        let network = Pattern::Network("192.0.2.0/24".parse().unwrap());
+        builder.add(Rule::new(network), Action::Block);
+    }
+    assert_eq!(builder.build().unwrap().duplicates(), [1, 1]);
 }
 
 /// The rules of precedence written down a second time, without tables: the judge of the property test.

@@ -1,7 +1,8 @@
 //! What to do with a name: matcher + catalogue + policy -> [`Verdict`].
 //!
-//! Pure code without I/O, clocks or locks. The server's fast path, `taciturn check`, the API and the tests
-//! all call [`RuleSet::decide`].
+//! Deciding is pure code without I/O, clocks or locks. The server's fast path, `taciturn check`, the API and
+//! the tests all call [`RuleSet::decide`]. Only making a rule set touches files, and only in `compiled` and
+//! `matcher::build`.
 //!
 //! Which rule wins:
 //! 1. Tiers: the owner's own rules, then allow and block rules of the lists, then the catalogue (and lists
@@ -12,6 +13,7 @@
 //! 4. What is still tied: block before record, then the list that stands first.
 
 mod category;
+mod compiled;
 mod decide;
 mod explain;
 mod matcher;
@@ -19,9 +21,10 @@ mod rule;
 pub mod special;
 
 pub use category::{Action, Category, Policy};
+pub use compiled::Digest;
 pub use decide::{
-    BadRegex, Effect, Entry, Hit, HitKind, ListInfo, RuleSet, RuleSetBuilder, Tier, Verdict,
-    check_regex,
+    BadRegex, BuildError, Effect, Entry, Hit, HitKind, ListInfo, RuleSet, RuleSetBuilder, Tier,
+    Verdict, check_regex,
 };
 pub use explain::{Explanation, OtherRule, explain};
 pub use matcher::glob::{Glob, GlobError};

@@ -6,7 +6,9 @@ use super::Glob;
 use crate::wire::Name;
 
 /// Which names a literal rule covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub enum Scope {
     /// Only the names below the rule's name (an RPZ wildcard).
     Below,

@@ -63,6 +63,13 @@ impl<V> Networks<V> {
         })
     }
 
+    /// All networks with their values.
+    pub fn iter(&self) -> impl Iterator<Item = (IpNet, &V)> {
+        self.by_network
+            .iter()
+            .map(|(network, value)| (*network, value))
+    }
+
     /// How many networks there are.
     pub fn len(&self) -> usize {
         self.by_network.len()

@@ -1,83 +1,133 @@
 //! Names to small numbers, exactly: the table that every lookup goes through.
 //!
-//! Names lie back to back in one block of bytes, each behind the three bytes of its value. An open-addressing
-//! table holds where each starts, and beside it one byte of every name's hash. A look-up hashes the name label
-//! by label from the right and, for each suffix, reads that byte first: a name that no rule covers touches
-//! nothing else.
+//! The table is made once, by [`build`](super::build), and is one run of bytes without pointers, in memory or
+//! mapped from a file:
+//!
+//! * a filter, ten bits a name in words of 64: a name that no rule covers nearly always ends here, after one
+//!   word for each of its suffixes;
+//! * the places where buckets begin, four bytes each;
+//! * the buckets, four names each on average, in the order of their hashes. A name is its number of letters,
+//!   its value (seven bits a byte), and its letters as [`packed`](super::packed) has them. Names are compared
+//!   in full: the filter may err, the table does not.
 
+use std::ops::{Deref, Range};
+
+use super::hash::{self, place};
+use super::packed::{Packed, bytes_for, letters_of, unpack};
+use crate::sys::mapped::Mapped;
 use crate::wire::Name;
 
 /// The largest value that a name can be given.
 pub const MAX_VALUE: u32 = 0x00ff_ffff;
 
-const EMPTY: u8 = 0;
-const VALUE_BYTES: usize = 3;
+/// Bits of the filter per name, and names per bucket.
+const FILTER_BITS: usize = 10;
+const BUCKET: usize = 4;
+
+/// What a table consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Shape {
+    /// Names.
+    pub len: usize,
+    /// Words of the filter.
+    pub words: usize,
+    /// Buckets.
+    pub buckets: usize,
+    /// A bit for every number of labels that a name of the table has; the last one stands for all above.
+    pub depths: u64,
+}
+
+impl Shape {
+    /// The shape for up to so many names.
+    pub fn for_names(names: usize) -> Self {
+        Self {
+            len: 0,
+            words: (names * FILTER_BITS).div_ceil(64).max(1),
+            buckets: names.div_ceil(BUCKET).max(1),
+            depths: 0,
+        }
+    }
+
+    /// Where the buckets' places begin.
+    pub fn places_at(&self) -> usize {
+        self.words * 8
+    }
+
+    /// Where the buckets begin.
+    pub fn buckets_at(&self) -> usize {
+        self.places_at() + (self.buckets + 1) * 4
+    }
+
+    /// The bit for names of so many labels.
+    pub fn depth_bit(labels: usize) -> u64 {
+        1 << labels.min(63)
+    }
+}
+
+/// The filter's word for a hash, and the bits in it.
+#[inline]
+pub fn filter_bits(hash: u64, words: usize) -> (usize, u64) {
+    let word = place(hash.wrapping_mul(0x9e6c_63d0_876a_68ee | 1), words);
+    let bit = |shift: u32| 1u64 << ((hash >> shift) & 63);
+    (word, bit(0) | bit(6) | bit(12) | bit(18))
+}
+
+/// The bytes of a table.
+pub enum Bytes {
+    /// In memory.
+    Heap(Box<[u8]>),
+    /// In a file, between these bytes.
+    Mapped(Mapped, Range<usize>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(file, range) => file.get(range.clone()).unwrap_or_default(),
+        }
+    }
+}
 
 /// A map from names to values of up to [`MAX_VALUE`].
-#[derive(Default)]
 pub struct Table {
-    tags: Vec<u8>,
-    slots: Vec<u32>,
-    names: Vec<u8>,
-    len: usize,
+    bytes: Bytes,
+    shape: Shape,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            bytes: Bytes::Heap(Box::default()),
+            shape: Shape::default(),
+        }
+    }
 }
 
 impl Table {
+    /// A table of this shape; `None` if the bytes cannot be it.
+    pub fn new(bytes: Bytes, shape: Shape) -> Option<Self> {
+        let long_enough = shape.len == 0
+            || (shape.words > 0 && shape.buckets > 0 && bytes.len() >= shape.buckets_at());
+        long_enough.then_some(Self { bytes, shape })
+    }
+
     /// How many names the table holds.
     pub fn len(&self) -> usize {
-        self.len
+        self.shape.len
     }
 
     /// Whether the table holds no name.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.shape.len == 0
     }
 
     /// How many bytes the table takes.
     pub fn bytes(&self) -> usize {
-        self.tags.capacity() + 4 * self.slots.capacity() + self.names.capacity()
-    }
-
-    /// The value of a name in wire form.
-    pub fn get(&self, name: &Name) -> Option<u32> {
-        if self.is_empty() {
-            return None;
-        }
-        self.probe(full_hash(name), name.wire())
-            .ok()
-            .map(|at| self.value_at(self.slots[at]))
-    }
-
-    /// Gives a name a value, replacing the one it had.
-    pub fn set(&mut self, name: &Name, value: u32) {
-        debug_assert!(value <= MAX_VALUE);
-        if (self.len + 1) * 5 > self.slots.len() * 4 {
-            self.resize(capacity_for((self.len + 1) * 3 / 2));
-        }
-        let hash = full_hash(name);
-        let bytes = &value.to_le_bytes()[..VALUE_BYTES];
-        match self.probe(hash, name.wire()) {
-            Ok(at) => {
-                let start = self.slots[at] as usize;
-                self.names[start..start + VALUE_BYTES].copy_from_slice(bytes);
-            }
-            Err(at) => {
-                self.tags[at] = tag(hash);
-                self.slots[at] = self.names.len() as u32;
-                self.names.extend_from_slice(bytes);
-                self.names.extend_from_slice(name.wire());
-                self.len += 1;
-            }
-        }
-    }
-
-    /// Gives back memory that was set aside for growing.
-    pub fn shrink(&mut self) {
-        let tight = capacity_for(self.len);
-        if self.slots.len() > tight {
-            self.resize(tight);
-        }
-        self.names.shrink_to_fit();
+        self.bytes.len()
     }
 
     /// Calls `found` with the value of every suffix of `name` that the table holds, and how many labels
@@ -87,207 +137,123 @@ impl Table {
         if self.is_empty() {
             return;
         }
+        let bytes: &[u8] = &self.bytes;
         let labels = name.labels();
-        let mut state = SEED;
+        let mut state = hash::SEED;
+        let mut packed = None;
         for depth in 0..=labels {
             if depth > 0 {
-                state = extend(state, name.label(labels - depth));
+                state = hash::extend(state, name.label(labels - depth));
             }
-            let hash = finish(state);
-            if let Ok(at) = self.probe(hash, name.suffix(labels - depth)) {
-                found(self.value_at(self.slots[at]), depth);
+            if self.shape.depths & Shape::depth_bit(depth) == 0 {
+                continue;
+            }
+            let hash = hash::finish(state);
+            let (word, bits) = filter_bits(hash, self.shape.words);
+            if word_at(bytes, word) & bits != bits {
+                continue;
+            }
+            let packed = packed.get_or_insert_with(|| Packed::of(name));
+            let letters = letters_of(name.suffix(labels - depth));
+            let value = self
+                .bucket(place(hash, self.shape.buckets))
+                .find(|stored| stored.letters == letters && packed.ends_in(letters, stored.bytes));
+            if let Some(stored) = value {
+                found(stored.value, depth);
             }
         }
     }
 
-    /// Every name in the table with its value, in the order of insertion.
+    /// Every name in the table with its value, in no order that means anything.
     pub fn iter(&self) -> impl Iterator<Item = (Name, u32)> + '_ {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            if at >= self.names.len() {
-                return None;
+        let buckets = if self.is_empty() {
+            0
+        } else {
+            self.shape.buckets
+        };
+        (0..buckets)
+            .flat_map(|at| self.bucket(at))
+            .filter_map(|stored| {
+                let name = Name::from_text(&unpack(stored.letters, stored.bytes)).ok()?;
+                Some((name, stored.value))
+            })
+    }
+
+    #[inline]
+    fn bucket(&self, at: usize) -> Bucket<'_> {
+        let bytes: &[u8] = &self.bytes;
+        let places = self.shape.places_at() + at * 4;
+        let from = self.shape.buckets_at();
+        let place = |at: usize| from + u32_at(bytes, at) as usize;
+        let rest = bytes.get(place(places)..place(places + 4));
+        Bucket {
+            rest: rest.unwrap_or_default(),
+        }
+    }
+}
+
+/// The names of a bucket.
+struct Bucket<'t> {
+    rest: &'t [u8],
+}
+
+struct Stored<'t> {
+    letters: usize,
+    value: u32,
+    bytes: &'t [u8],
+}
+
+impl<'t> Iterator for Bucket<'t> {
+    type Item = Stored<'t>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Stored<'t>> {
+        let (&letters, mut rest) = self.rest.split_first()?;
+        let letters = usize::from(letters);
+        let mut value = 0;
+        let mut shift = 0;
+        loop {
+            let (&byte, after) = rest.split_first()?;
+            rest = after;
+            value |= u32::from(byte & 0x7f) << shift;
+            if byte < 0x80 || shift > 14 {
+                break;
             }
-            let value = self.value_at(at as u32);
-            let name = Name::read(&self.names[at + VALUE_BYTES..]).ok()?;
-            at += VALUE_BYTES + name.wire().len();
-            Some((name, value))
+            shift += 7;
+        }
+        let (bytes, rest) = rest.split_at_checked(bytes_for(letters))?;
+        self.rest = rest;
+        Some(Stored {
+            letters,
+            value,
+            bytes,
         })
     }
-
-    fn value_at(&self, start: u32) -> u32 {
-        let bytes = &self.names[start as usize..][..VALUE_BYTES];
-        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0])
-    }
-
-    /// The slot that holds `name`, or the free slot where it would go.
-    #[inline]
-    fn probe(&self, hash: u64, name: &[u8]) -> Result<usize, usize> {
-        debug_assert!(!self.slots.is_empty());
-        let tag = tag(hash);
-        let mut at = start(hash, self.slots.len());
-        loop {
-            match self.tags[at] {
-                EMPTY => return Err(at),
-                found if found == tag => {
-                    let from = self.slots[at] as usize + VALUE_BYTES;
-                    if self.names.get(from..from + name.len()) == Some(name) {
-                        return Ok(at);
-                    }
-                }
-                _ => {}
-            }
-            at += 1;
-            if at == self.slots.len() {
-                at = 0;
-            }
-        }
-    }
-
-    fn resize(&mut self, slots: usize) {
-        self.tags = vec![EMPTY; slots];
-        self.slots = vec![0; slots];
-        let mut at = 0;
-        while at < self.names.len() {
-            // The names were checked when they came in.
-            let Ok(name) = Name::read(&self.names[at + VALUE_BYTES..]) else {
-                break;
-            };
-            let hash = full_hash(&name);
-            let mut slot = start(hash, slots);
-            while self.tags[slot] != EMPTY {
-                slot = if slot + 1 == slots { 0 } else { slot + 1 };
-            }
-            self.tags[slot] = tag(hash);
-            self.slots[slot] = at as u32;
-            at += VALUE_BYTES + name.wire().len();
-        }
-    }
 }
 
-/// At most four slots of five are taken, so that a run of taken slots stays short.
-fn capacity_for(names: usize) -> usize {
-    (names * 5 / 4).max(8) + 1
-}
-
-/// Spreads hashes over any number of slots without a division.
-#[inline]
-fn start(hash: u64, slots: usize) -> usize {
-    ((u128::from(hash) * slots as u128) >> 64) as usize
-}
-
-/// One byte of the hash that the slot number hardly depends on; zero means a free slot.
-#[inline]
-fn tag(hash: u64) -> u8 {
-    (hash as u8) | 1
-}
-
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Adds a label to the hash of the labels to its right.
-#[inline]
-fn extend(state: u64, label: &[u8]) -> u64 {
-    let mut state = (state ^ label.len() as u64).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let mut chunks = label.chunks_exact(8);
-    for chunk in &mut chunks {
-        let word = u64::from_le_bytes([
-            chunk[0], chunk[1], chunk[2], chunk[3], chunk[4], chunk[5], chunk[6], chunk[7],
-        ]);
-        state = fold(state ^ word);
+/// Appends a name as a bucket has it.
+pub(super) fn write_stored(to: &mut Vec<u8>, letters: u8, value: u32, bytes: &[u8]) {
+    to.push(letters);
+    let mut value = value;
+    while value >= 0x80 {
+        to.push(value as u8 | 0x80);
+        value >>= 7;
     }
-    let mut last = 0u64;
-    for &byte in chunks.remainder() {
-        last = last << 8 | u64::from(byte);
-    }
-    fold(state ^ last)
-}
-
-/// Multiplies to twice the width and folds, so that every bit of the input reaches every bit of the hash.
-#[inline]
-fn fold(value: u64) -> u64 {
-    let wide = u128::from(value) * 0xd6e8_feb8_6659_fd93_u128;
-    (wide as u64) ^ ((wide >> 64) as u64)
+    to.push(value as u8);
+    to.extend_from_slice(bytes);
 }
 
 #[inline]
-fn finish(state: u64) -> u64 {
-    fold(state ^ 0x2545_f491_4f6c_dd1d)
+fn word_at(bytes: &[u8], word: usize) -> u64 {
+    let at = word * 8;
+    let word = bytes.get(at..at + 8).and_then(|word| word.try_into().ok());
+    u64::from_le_bytes(word.unwrap_or_default())
 }
 
-fn full_hash(name: &Name) -> u64 {
-    let labels = name.labels();
-    finish(
-        (0..labels)
-            .rev()
-            .fold(SEED, |state, at| extend(state, name.label(at))),
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn name(text: &str) -> Name {
-        Name::from_text(text).unwrap()
-    }
-
-    #[test]
-    fn finds_suffixes_root_first() {
-        let mut table = Table::default();
-        for (value, text) in ["com", "a.com", "b.a.com", "xa.com", "."]
-            .into_iter()
-            .enumerate()
-        {
-            table.set(&name(text), value as u32);
-        }
-        let mut found = Vec::new();
-        table.each_suffix(&name("c.b.a.com"), |value, labels| {
-            found.push((value, labels))
-        });
-        assert_eq!(found, [(4, 0), (0, 1), (1, 2), (2, 3)]);
-    }
-
-    #[test]
-    fn many_names_stay_exact_and_small() {
-        let mut table = Table::default();
-        let text = |i: u32| format!("host-{i}.sub{}.example", i % 97);
-        for i in 0..50_000 {
-            table.set(&name(&text(i)), i % 1000);
-        }
-        table.shrink();
-        for i in 0..50_000 {
-            assert_eq!(table.get(&name(&text(i))), Some(i % 1000));
-            assert_eq!(table.get(&name(&format!("x{}", text(i)))), None);
-        }
-        assert_eq!(table.len(), 50_000);
-        assert_eq!(table.iter().count(), 50_000);
-    }
-
-    proptest! {
-        #[test]
-        fn agrees_with_a_hash_map(names in prop::collection::vec(("([ab]{1,2}\\.){0,3}[ab]{1,9}", 0u32..9), 0..60),
-                                  asked in "([ab]{1,2}\\.){0,3}[ab]{1,9}") {
-            let mut table = Table::default();
-            let mut reference = HashMap::new();
-            for (text, value) in &names {
-                table.set(&name(text), *value);
-                reference.insert(text.clone(), *value);
-            }
-            table.shrink();
-            prop_assert_eq!(table.len(), reference.len());
-            let mut found = Vec::new();
-            table.each_suffix(&name(&asked), |value, labels| found.push((value, labels)));
-            let labels: Vec<&str> = asked.split('.').collect();
-            let expected: Vec<_> = (1..=labels.len())
-                .filter_map(|n| {
-                    let suffix = labels[labels.len() - n..].join(".");
-                    reference.get(&suffix).map(|value| (*value, n))
-                })
-                .collect();
-            prop_assert_eq!(found, expected);
-        }
-    }
+#[inline]
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    let place = bytes
+        .get(at..at + 4)
+        .and_then(|place| place.try_into().ok());
+    u32::from_le_bytes(place.unwrap_or_default())
 }

@@ -17,7 +17,9 @@ fuzz_target!(|input: (&[u8], &[u8], u8)| {
         category: None,
         vendor: None,
     });
-    let report = parse(list, format, None, |rule| builder.add(rule, Action::Block));
+    let Ok(report) = parse(list, format, None, |rule| builder.add(rule, Action::Block)) else {
+        return;
+    };
     assert!(report.junk_lines.len() <= 20);
     let (Ok(rules), Ok(name)) = (builder.build(), Name::read(name)) else {
         return;

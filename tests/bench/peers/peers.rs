@@ -1,0 +1,270 @@
+//! The servers that are compared: how each is configured for the same list and the same upstream.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::names::write_list;
+
+/// A server under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Peer {
+    Ceiling,
+    Taciturn,
+    Unbound,
+    Dnsmasq,
+    Dnsdist,
+    Kresd,
+    Nsd,
+    Adguardhome,
+    Blocky,
+}
+
+/// What to start.
+pub struct Start {
+    pub program: String,
+    pub arguments: Vec<String>,
+}
+
+/// Where and with what.
+pub struct Setting<'a> {
+    pub folder: &'a Path,
+    pub listen: SocketAddr,
+    pub upstream: SocketAddr,
+    pub names: u64,
+}
+
+impl Peer {
+    pub const ALL: [Self; 9] = [
+        Self::Ceiling,
+        Self::Taciturn,
+        Self::Unbound,
+        Self::Dnsmasq,
+        Self::Dnsdist,
+        Self::Kresd,
+        Self::Nsd,
+        Self::Adguardhome,
+        Self::Blocky,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ceiling => "(ceiling)",
+            Self::Taciturn => "taciturn",
+            Self::Unbound => "unbound",
+            Self::Dnsmasq => "dnsmasq",
+            Self::Dnsdist => "dnsdist",
+            Self::Kresd => "knot-resolver",
+            Self::Nsd => "nsd",
+            Self::Adguardhome => "AdGuard Home",
+            Self::Blocky => "blocky",
+        }
+    }
+
+    /// The program, and how to get it.
+    pub fn program(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Ceiling | Self::Taciturn => None,
+            Self::Unbound => Some(("unbound", "apt-get install unbound")),
+            Self::Dnsmasq => Some(("dnsmasq", "apt-get install dnsmasq-base")),
+            Self::Dnsdist => Some(("dnsdist", "apt-get install dnsdist")),
+            Self::Kresd => Some(("kresd", "apt-get install knot-resolver")),
+            Self::Nsd => Some(("nsd", "apt-get install nsd")),
+            Self::Adguardhome => Some((
+                "AdGuardHome",
+                "build github.com/AdguardTeam/AdGuardHome with Go and put it on the PATH",
+            )),
+            Self::Blocky => Some((
+                "blocky",
+                "build github.com/0xERR0R/blocky with Go and put it on the PATH",
+            )),
+        }
+    }
+
+    /// Whether it can forward: nsd is here as an authoritative server with the list for its zone.
+    pub fn forwards(self) -> bool {
+        !matches!(self, Self::Ceiling | Self::Nsd)
+    }
+
+    /// Whether it speaks DNS over TCP here.
+    pub fn has_tcp(self) -> bool {
+        self != Self::Ceiling
+    }
+
+    /// Writes the list and configuration; returns the command.
+    pub fn prepare(self, setting: &Setting<'_>) -> std::io::Result<Start> {
+        let Setting {
+            folder,
+            listen,
+            upstream,
+            names,
+        } = *setting;
+        let config = folder.join("config");
+        let list = folder.join("list");
+        let write = |text: String| std::fs::write(&config, text);
+        let plain = |line: fn(&str) -> String| write_list(&list, names, "", line, "");
+        let (port, folder_text) = (listen.port(), folder.display());
+        let list_text = list.display();
+        let arguments: Vec<String> = match self {
+            Self::Ceiling => vec!["ceiling".to_owned(), listen.to_string()],
+            Self::Taciturn => {
+                plain(str::to_owned)?;
+                write(format!(
+                    "data = \"{folder_text}/data\"\n[listen]\ndns = [\"{listen}\"]\nudp_sockets = 1\n\
+                     tcp_connections_per_address = 10000\ntcp_connections = 20000\n\
+                     [web]\nlisten = []\n[upstream]\nservers = [\"udp://{upstream}\"]\n\
+                     [cache]\nsize = \"64 MiB\"\n\
+                     [[list]]\nname = \"million\"\nfile = \"{list_text}\"\naction = \"block\"\n"
+                ))?;
+                vec![
+                    "serve".into(),
+                    "--config".into(),
+                    config.display().to_string(),
+                ]
+            }
+            Self::Unbound => {
+                write_list(
+                    &list,
+                    names,
+                    "server:\n",
+                    |name| format!("local-zone: \"{name}\" always_null"),
+                    "",
+                )?;
+                write(format!(
+                    "server:\n interface: {}@{port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
+                     directory: \"{folder_text}\"\n pidfile: \"\"\n use-syslog: no\n num-threads: 1\n \
+                     do-not-query-localhost: no\n module-config: \"iterator\"\n \
+                     msg-cache-size: 64m\n rrset-cache-size: 128m\n so-rcvbuf: 1m\n \
+                     incoming-num-tcp: 1000\n outgoing-range: 4096\n num-queries-per-thread: 2048\n \
+                     include: \"{list_text}\"\n\
+                     forward-zone:\n name: \".\"\n forward-addr: {}@{}\n\
+                     remote-control:\n control-enable: no\n",
+                    listen.ip(),
+                    upstream.ip(),
+                    upstream.port()
+                ))?;
+                vec!["-d".into(), "-c".into(), config.display().to_string()]
+            }
+            Self::Dnsmasq => {
+                write_list(&list, names, "", |name| format!("address=/{name}/#"), "")?;
+                write(format!(
+                    "port={port}\nlisten-address={}\nbind-interfaces\nno-resolv\nno-hosts\n\
+                     server={}#{}\ncache-size=200000\nuser=root\ngroup=root\npid-file=\n\
+                     dns-forward-max=10000\nconf-file={list_text}\n",
+                    listen.ip(),
+                    upstream.ip(),
+                    upstream.port()
+                ))?;
+                vec!["-k".into(), format!("--conf-file={}", config.display())]
+            }
+            Self::Dnsdist => {
+                plain(str::to_owned)?;
+                write(format!(
+                    "addLocal('{listen}', {{reusePort=true}})\nsetACL('127.0.0.0/8')\n\
+                     newServer({{address='{upstream}', sockets=4}})\nsetMaxUDPOutstanding(65535)\n\
+                     getPool(''):setCache(newPacketCache(300000, {{maxTTL=86400}}))\n\
+                     local names = newSuffixMatchNode()\n\
+                     for name in io.lines('{list_text}') do names:add(newDNSName(name)) end\n\
+                     addAction(SuffixMatchNodeRule(names), SpoofAction({{'0.0.0.0'}}))\n"
+                ))?;
+                vec![
+                    "--supervised".into(),
+                    "--disable-syslog".into(),
+                    "-C".into(),
+                    config.display().to_string(),
+                ]
+            }
+            Self::Kresd => {
+                write_list(
+                    &list,
+                    names,
+                    "$TTL 300\n@ SOA a. b. 1 1 1 1 1\n",
+                    |name| format!("{name} A 0.0.0.0\n*.{name} A 0.0.0.0"),
+                    "",
+                )?;
+                write(format!(
+                    "net.listen('{}', {port}, {{kind='dns'}})\nnet.ipv6 = false\n\
+                     modules = {{'policy'}}\nmodules.unload('ta_sentinel')\nmodules.unload('ta_signal_query')\n\
+                     trust_anchors.remove('.')\ncache.size = 100 * MB\n\
+                     policy.add(policy.rpz(policy.DENY, '{list_text}', false))\n\
+                     policy.add(policy.all(policy.STUB('{}@{}')))\n",
+                    listen.ip(),
+                    upstream.ip(),
+                    upstream.port()
+                ))?;
+                vec![
+                    "-n".into(),
+                    "-c".into(),
+                    config.display().to_string(),
+                    folder_text.to_string(),
+                ]
+            }
+            Self::Nsd => {
+                write_list(
+                    &list,
+                    names,
+                    "$ORIGIN .\n$TTL 300\n@ SOA a. b. 1 1 1 1 1\n@ NS a.\n",
+                    |name| format!("{name}. A 0.0.0.0"),
+                    "",
+                )?;
+                write(format!(
+                    "server:\n ip-address: {}@{port}\n server-count: 1\n username: \"\"\n \
+                     zonesdir: \"{folder_text}\"\n database: \"\"\n pidfile: \"{folder_text}/pid\"\n \
+                     zonelistfile: \"{folder_text}/zones\"\n xfrdfile: \"{folder_text}/xfrd\"\n\
+                     remote-control:\n control-enable: no\n\
+                     zone:\n name: \".\"\n zonefile: \"{list_text}\"\n",
+                    listen.ip()
+                ))?;
+                vec!["-d".into(), "-c".into(), config.display().to_string()]
+            }
+            Self::Adguardhome => {
+                plain(|name| format!("||{name}^"))?;
+                write(format!(
+                    "http:\n  address: 127.0.0.1:{}\nusers: []\ndns:\n  bind_hosts: [{}]\n  port: {port}\n  \
+                     upstream_dns: ['{upstream}']\n  bootstrap_dns: ['{upstream}']\n  ratelimit: 0\n  \
+                     cache_size: 67108864\n  refuse_any: true\n  max_goroutines: 5000\n\
+                     querylog:\n  enabled: false\nstatistics:\n  enabled: true\n  interval: 24h\n\
+                     filters:\n  - enabled: true\n    url: {list_text}\n    name: million\n    id: 1\n\
+                     filtering:\n  protection_enabled: true\n  filtering_enabled: true\n  \
+                     filters_update_interval: 0\n  blocking_mode: null_ip\nschema_version: 28\n",
+                    port + 1,
+                    listen.ip()
+                ))?;
+                let filters = folder.join("data/filters");
+                std::fs::create_dir_all(&filters)?;
+                std::fs::copy(&list, filters.join("1.txt"))?;
+                vec![
+                    "--no-check-update".into(),
+                    "--config".into(),
+                    config.display().to_string(),
+                    "--work-dir".into(),
+                    folder_text.to_string(),
+                ]
+            }
+            Self::Blocky => {
+                plain(str::to_owned)?;
+                write(format!(
+                    "upstreams:\n  groups:\n    default: ['{upstream}']\nports:\n  dns: {listen}\n\
+                     log:\n  level: error\nblocking:\n  denylists:\n    million: ['{list_text}']\n  \
+                     clientGroupsBlock:\n    default: [million]\ncaching:\n  maxItemsCount: 300000\n"
+                ))?;
+                vec!["--config".into(), config.display().to_string()]
+            }
+        };
+        Ok(Start {
+            program: self.find_program()?,
+            arguments,
+        })
+    }
+
+    fn find_program(self) -> std::io::Result<String> {
+        let own = |path: PathBuf| path.display().to_string();
+        match self {
+            Self::Ceiling => std::env::current_exe().map(own),
+            Self::Taciturn => Ok(env!("CARGO_BIN_EXE_taciturn").to_owned()),
+            other => other
+                .program()
+                .and_then(|(program, _)| crate::process::find(program))
+                .ok_or_else(|| std::io::Error::other("not installed")),
+        }
+    }
+}
