@@ -204,6 +204,13 @@ impl RuleSet {
         self.verdict(policy, best.map(|(_, hit)| hit))
     }
 
+    /// Has the memory fetched that deciding on all these names will need. `room` is for its notes, and can be
+    /// used again.
+    #[inline]
+    pub fn fetch_ahead<'n>(&self, names: impl Iterator<Item = &'n Name>, room: &mut Vec<u64>) {
+        self.table.fetch_ahead(names, room);
+    }
+
     /// Every rule that fits, the winner first: what [`decide`](Self::decide) chose from.
     pub fn explain(&self, policy: &Policy, name: &Name) -> Vec<Hit> {
         let mut all = Vec::new();

@@ -1,8 +1,6 @@
 //! What is kept, and what a keeper of it has to do. A new store is one file that implements [`Store`] and
 //! [`Reader`].
-
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use serde::Serialize;
 
 /// A store could not do what was asked.

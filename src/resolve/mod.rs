@@ -63,6 +63,13 @@ pub enum Quick {
     Unanswered,
 }
 
+/// Room for the notes of [`Resolver::fetch_ahead`], to be used again.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    names: Vec<Name>,
+    hashes: Vec<u64>,
+}
+
 /// A query's client.
 #[derive(Debug, Clone, Copy)]
 struct Client {
@@ -153,6 +160,16 @@ impl Resolver {
             }
             Err(_) => Quick::Unanswered,
         }
+    }
+
+    /// Has the memory fetched that answering these messages will need: worth it for several at once.
+    #[inline]
+    pub fn fetch_ahead<'m>(&self, messages: impl Iterator<Item = &'m [u8]>, room: &mut Ahead) {
+        let live = self.live.load();
+        room.names.clear();
+        let names = messages.filter_map(|message| Name::read(message.get(HEADER..)?).ok());
+        room.names.extend(names);
+        live.rules.fetch_ahead(room.names.iter(), &mut room.hashes);
     }
 
     /// Answers any message, waiting for upstreams if need be. `None` for what must not be answered.

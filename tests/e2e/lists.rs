@@ -181,3 +181,74 @@ fn a_broken_file_keeps_its_last_good_copy() {
     });
     assert!(blocked(&server, "two.example"));
 }
+
+fn many_names(count: usize) -> String {
+    (0..count)
+        .map(|n| format!("host{n}.many{}.example\n", n % 100))
+        .collect()
+}
+
+#[test]
+fn long_lists_are_compiled_once_and_again_when_they_change_or_break() {
+    use std::os::unix::fs::MetadataExt;
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), "many", &many_names(12_000));
+    let config = format!("[[list]]\nname = \"many\"\nfile = \"{path}\"\n");
+    let mut server = Taciturn::start(upstream.address, &config);
+    let compiled = server.data().join("lists/compiled");
+    let made = || {
+        let of = std::fs::metadata(&compiled).expect("the compiled lists");
+        (of.ino(), of.mtime_nsec())
+    };
+    assert!(blocked(&server, "x.host7.many7.example"));
+    let first = made();
+    server.stop();
+    server.run();
+    assert!(blocked(&server, "x.host7.many7.example"));
+    assert_eq!(made(), first, "nothing changed, and it was used again");
+
+    write(folder.path(), "many", &many_names(12_001));
+    server.reload();
+    assert!(blocked(&server, "host12000.many0.example"));
+    let second = made();
+    assert_ne!(second, first);
+    server.stop();
+
+    let mut bytes = std::fs::read(&compiled).expect("the compiled lists");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&compiled, bytes).expect("to write");
+    server.run();
+    assert!(blocked(&server, "host12000.many0.example"));
+    assert_ne!(made(), second, "a damaged file is made anew");
+}
+
+/// The bound: while lists are read again, no more than half as much memory on top.
+#[test]
+fn reading_long_lists_again_takes_little_memory() {
+    let upstream = Upstream::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = write(folder.path(), "many", &many_names(300_000));
+    let config = format!("[[list]]\nname = \"many\"\nfile = \"{path}\"\n");
+    let server = Taciturn::start(upstream.address, &config);
+    let process = format!("/proc/{}", server.pid());
+    let kilobytes = |label: &str| -> u64 {
+        let status = std::fs::read_to_string(format!("{process}/status")).expect("its status");
+        let line = status.lines().find(|line| line.starts_with(label));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        number.and_then(|n| n.parse().ok()).expect("a number")
+    };
+    assert!(blocked(&server, "host5.many5.example"));
+    let steady = kilobytes("VmRSS");
+    // The peak starts anew from here.
+    std::fs::write(format!("{process}/clear_refs"), "5").expect("to reset the peak");
+    write(folder.path(), "many", &many_names(300_001));
+    server.reload();
+    assert!(blocked(&server, "host300000.many0.example"));
+    let peak = kilobytes("VmHWM");
+    assert!(
+        peak * 2 < steady * 3,
+        "{steady} kB before, {peak} kB at the peak"
+    );
+}

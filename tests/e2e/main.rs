@@ -13,3 +13,4 @@ mod record;
 mod reload;
 mod transport;
 mod upstream;
+mod ways;

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_QUERY, Worker};
-use crate::resolve::Quick;
+use crate::resolve::{Ahead, Quick};
 use crate::sys::datagrams::{BatchSocket, Ends, Inbox, Outbox};
+
+/// Datagrams from which on it pays to fetch memory for all of them before the first is answered.
+const WORTH_LOOKING_AHEAD: usize = 4;
 
 /// Starts the thread. It ends when `stop` comes.
 pub(super) fn start(worker: Worker, socket: UdpSocket, stop: CancellationToken) -> io::Result<()> {
@@ -25,9 +28,14 @@ pub(super) fn start(worker: Worker, socket: UdpSocket, stop: CancellationToken) 
 
 fn serve(worker: &Worker, socket: &Arc<BatchSocket>) {
     let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
+    let mut ahead = Ahead::default();
     while !socket.is_closed() {
         match socket.receive(&mut inbox) {
-            Ok(_) => {
+            Ok(count) => {
+                if count >= WORTH_LOOKING_AHEAD {
+                    let messages = inbox.datagrams().map(|(query, _)| query);
+                    worker.resolver.fetch_ahead(messages, &mut ahead);
+                }
                 answer(worker, socket, &inbox, &mut outbox);
                 socket.send(&mut outbox);
             }

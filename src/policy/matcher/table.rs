@@ -15,6 +15,7 @@ use std::ops::{Deref, Range};
 use super::hash::{self, place};
 use super::packed::{Packed, bytes_for, letters_of, unpack};
 use crate::sys::mapped::Mapped;
+use crate::sys::prefetch;
 use crate::wire::Name;
 
 /// The largest value that a name can be given.
@@ -138,30 +139,75 @@ impl Table {
             return;
         }
         let bytes: &[u8] = &self.bytes;
-        let labels = name.labels();
-        let mut state = hash::SEED;
         let mut packed = None;
-        for depth in 0..=labels {
-            if depth > 0 {
-                state = hash::extend(state, name.label(labels - depth));
-            }
-            if self.shape.depths & Shape::depth_bit(depth) == 0 {
-                continue;
-            }
-            let hash = hash::finish(state);
-            let (word, bits) = filter_bits(hash, self.shape.words);
-            if word_at(bytes, word) & bits != bits {
-                continue;
+        self.each_hash(name, |hash, depth| {
+            if !self.may_hold(bytes, hash) {
+                return;
             }
             let packed = packed.get_or_insert_with(|| Packed::of(name));
-            let letters = letters_of(name.suffix(labels - depth));
+            let letters = letters_of(name.suffix(name.labels() - depth));
             let value = self
                 .bucket(place(hash, self.shape.buckets))
                 .find(|stored| stored.letters == letters && packed.ends_in(letters, stored.bytes));
             if let Some(stored) = value {
                 found(stored.value, depth);
             }
+        });
+    }
+
+    /// The hash of every suffix that has as many labels as some name of the table.
+    #[inline]
+    fn each_hash(&self, name: &Name, mut visit: impl FnMut(u64, usize)) {
+        let labels = name.labels();
+        let mut state = hash::SEED;
+        for depth in 0..=labels {
+            if depth > 0 {
+                state = hash::extend(state, name.label(labels - depth));
+            }
+            if self.shape.depths & Shape::depth_bit(depth) != 0 {
+                visit(hash::finish(state), depth);
+            }
         }
+    }
+
+    #[inline]
+    fn may_hold(&self, bytes: &[u8], hash: u64) -> bool {
+        let (word, bits) = filter_bits(hash, self.shape.words);
+        word_at(bytes, word) & bits == bits
+    }
+
+    /// Has the memory fetched that looking `names` up will need. For many names at once: what one has to
+    /// wait for, step by step, comes for all of them together.
+    pub fn fetch_ahead<'n>(&self, names: impl Iterator<Item = &'n Name>, hashes: &mut Vec<u64>) {
+        hashes.clear();
+        if self.is_empty() {
+            return;
+        }
+        let bytes: &[u8] = &self.bytes;
+        for name in names {
+            self.each_hash(name, |hash, _| {
+                let (word, _) = filter_bits(hash, self.shape.words);
+                prefetch::fetch(bytes, word * 8);
+                hashes.push(hash);
+            });
+        }
+        hashes.retain(|&hash| {
+            let held = self.may_hold(bytes, hash);
+            if held {
+                prefetch::fetch(bytes, self.place_at(hash));
+            }
+            held
+        });
+        for &hash in hashes.iter() {
+            let bucket = u32_at(bytes, self.place_at(hash)) as usize;
+            prefetch::fetch(bytes, self.shape.buckets_at() + bucket);
+        }
+    }
+
+    /// Where it stands at which place the bucket for a hash begins.
+    #[inline]
+    fn place_at(&self, hash: u64) -> usize {
+        self.shape.places_at() + place(hash, self.shape.buckets) * 4
     }
 
     /// Every name in the table with its value, in no order that means anything.

@@ -52,33 +52,50 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// What it has used so far.
+    /// What it and the processes it started have used so far.
     pub fn usage(&self) -> Usage {
-        let pid = self.child.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let fields: Vec<f64> = after_name
-            .split_whitespace()
-            .map(|field| field.parse().unwrap_or(0.0))
-            .collect();
-        let ticks = fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0);
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let rss = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|line| {
-                line.trim()
-                    .trim_end_matches("kB")
-                    .trim()
-                    .parse::<u64>()
-                    .ok()
-            });
-        Usage {
-            // Linux counts in hundredths of a second, whatever the kernel's own tick.
-            cpu: ticks / 100.0,
-            rss: rss.unwrap_or(0) * 1024,
+        let mut sum = Usage::default();
+        let mut processes = vec![self.child.id()];
+        while let Some(pid) = processes.pop() {
+            let used = usage_of(pid);
+            sum.cpu += used.cpu;
+            sum.rss += used.rss;
+            let children = format!("/proc/{pid}/task/{pid}/children");
+            let children = std::fs::read_to_string(children).unwrap_or_default();
+            processes.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|id| id.parse::<u32>().ok()),
+            );
         }
+        sum
+    }
+}
+
+fn usage_of(pid: u32) -> Usage {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<f64> = after_name
+        .split_whitespace()
+        .map(|field| field.parse().unwrap_or(0.0))
+        .collect();
+    let ticks = fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0);
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let rss = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|line| {
+            line.trim()
+                .trim_end_matches("kB")
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+    Usage {
+        // Linux counts in hundredths of a second, whatever the kernel's own tick.
+        cpu: ticks / 100.0,
+        rss: rss.unwrap_or(0) * 1024,
     }
 }
 

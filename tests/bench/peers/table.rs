@@ -76,7 +76,8 @@ pub fn print(all: &All) {
             continue;
         };
         println!(
-            "\n{workload:?} over {transport:?}, medians of {} runs",
+            "\n{workload:?} over {}, medians of {} runs",
+            format!("{transport:?}").to_uppercase(),
             group[0].2.len()
         );
         let cpu = |figures: &[Figures]| median(figures, |figures| figures.cpu);
