@@ -31,9 +31,11 @@
 
 pub mod answer;
 pub mod cache;
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod device;
+pub mod files;
 pub mod listen;
 pub mod lists;
 pub mod policy;

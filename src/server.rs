@@ -14,8 +14,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use build::{devices, http_client, live, router};
+pub use build::{certificate, devices, http_client, live, router};
 
+use crate::certificate::Current;
 use crate::config::{self, Config, ConfigError, Loaded};
 use crate::listen::{ListenError, Listeners};
 use crate::lists::{Assembled, CacheFolder, ListStatus};
@@ -27,6 +28,9 @@ use crate::web;
 
 /// How long answers under way may take at the end.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// The longest sleep before a pause's end is looked at again.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,8 @@ pub enum Request {
 pub struct Shared {
     /// The resolver.
     pub resolver: Arc<Resolver>,
+    /// What encrypted listeners prove their name with.
+    pub certificate: Arc<Current>,
     /// How the lists fared.
     pub lists: Mutex<Vec<ListStatus>>,
     /// The configuration that runs.
@@ -84,6 +90,23 @@ impl Shared {
     /// Asks for something to be done soon; the same thing asked again meanwhile is done once or twice.
     pub fn request(&self, request: Request) {
         let _ = self.requests.try_send(request);
+    }
+
+    /// Waits until the first pause of a device is over.
+    async fn pause_ends(&self) {
+        let now = jiff::Timestamp::now();
+        let config = self.config().config;
+        let pauses = config.device.iter();
+        let pauses = pauses.filter_map(|device| device.get_ref().paused_until);
+        let left = pauses
+            .filter(|until| *until > now)
+            .min()
+            .map(|until| now.duration_until(until));
+        match left.map(Duration::try_from) {
+            // The clock may be set meanwhile, so that it is looked at again before long.
+            Some(Ok(left)) => tokio::time::sleep(left.min(LONGEST_SLEEP)).await,
+            _ => std::future::pending().await,
+        }
     }
 
     fn config(&self) -> Loaded {
@@ -116,10 +139,20 @@ pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
     let (requests, mut asked) = mpsc::channel(16);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let mut listeners = Listeners::new(resolver.clone(), tasks.clone(), stop.clone());
+    let certificate = Arc::new(Current::default());
+    if let Some(loaded) = build::certificate(config)? {
+        certificate.set(&loaded);
+    }
+    let mut listeners = Listeners::new(
+        resolver.clone(),
+        certificate.clone(),
+        tasks.clone(),
+        stop.clone(),
+    );
     listeners.apply(&config.listen)?;
     let shared = Arc::new(Shared {
         resolver: resolver.clone(),
+        certificate,
         lists: Mutex::new(lists),
         config: Mutex::new(loaded.clone()),
         refused: Mutex::new(None),
@@ -144,6 +177,7 @@ pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
             _ = interrupt.recv() => break,
             _ = hangup.recv() => Request::Reload,
             Some(request) = asked.recv() => request,
+            () = shared.pause_ends() => Request::Reload,
         };
         match request {
             Request::Reload => shared.reload(&mut listeners).await,
@@ -222,7 +256,11 @@ impl Shared {
             // Connections, and what was learnt about the servers, are kept.
             false => self.resolver.live().router.clone(),
         };
+        let certificate = build::certificate(config)?;
         let live = self.next(config, assembled.rules, router);
+        if let Some(certificate) = &certificate {
+            self.certificate.set(certificate);
+        }
         listeners.apply(&config.listen)?;
         if config.cache != before.cache {
             self.resolver.cache.resize(config.cache.size.0);

@@ -31,8 +31,11 @@ pub(super) fn run(args: &Args, file: Option<&Path>) -> Outcome {
         Command::Example => print(EXAMPLE.as_bytes()),
         Command::Check { file: named } => {
             let loaded = load(named.as_deref().or(file))?;
-            // What only shows when things are built: certificate authorities that cannot be read.
+            // What only shows when things are built: certificates that cannot be used.
             server::router(&loaded.config).map_err(failure)?;
+            if !loaded.config.tls.self_signed {
+                server::certificate(&loaded.config).map_err(failure)?;
+            }
             let what = match &loaded.file {
                 Some(file) => file.display().to_string(),
                 None => "no configuration file, the defaults".to_owned(),

@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod device;
 mod lists;
 mod log;
 mod serve;
@@ -42,6 +43,8 @@ enum Command {
     Serve,
     /// Say what is done with names, and why.
     Check(check::Args),
+    /// Register phones and computers, and show what to enter on them.
+    Device(device::Args),
     /// Show counts of blocked and recorded lookups.
     Stats(stats::Args),
     /// Show the log of matched lookups.
@@ -109,6 +112,7 @@ fn run(cli: Cli) -> Outcome {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => serve::run(loaded()?),
         Command::Check(args) => check::run(&args, &loaded()?),
+        Command::Device(args) => device::run(&args, &loaded()?),
         Command::Stats(args) => stats::run(&args, &loaded()?),
         Command::Log(args) => log::run(&args, &loaded()?),
         Command::Lists(args) => lists::run(&args, &loaded()?),

@@ -5,7 +5,9 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Policy};
+use serde::de::DeserializeOwned;
+
+use super::{Config, Policy, registry};
 use crate::answer::BlockKind;
 use crate::lists::Format;
 use crate::policy::Category;
@@ -60,7 +62,11 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
         Some(file) => file.to_owned(),
         None => match usual_places().into_iter().find(|place| place.is_file()) {
             Some(file) => file,
-            None => return Ok(Loaded::default()),
+            None => {
+                let mut loaded = Loaded::default();
+                registry::join(&mut loaded.config)?;
+                return Ok(loaded);
+            }
         },
     };
     let text = std::fs::read_to_string(&file).map_err(|error| ConfigError {
@@ -71,6 +77,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigError> {
     let mut config = parse(&text, &file)?;
     let folder = file.parent().unwrap_or(Path::new("."));
     resolve_paths(&mut config, folder);
+    registry::join(&mut config)?;
     Ok(Loaded {
         config,
         file: Some(file),
@@ -87,6 +94,8 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
         config.data.as_mut(),
         config.upstream.ca_file.as_mut(),
         config.upstream.trust_anchor.as_mut(),
+        config.tls.certificate.as_mut(),
+        config.tls.key.as_mut(),
     ];
     for path in lists.chain(others.into_iter().flatten()) {
         *path = folder.join(&*path);
@@ -95,20 +104,27 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
 
 /// Reads a configuration from text; `file` is for messages.
 pub fn parse(text: &str, file: &Path) -> Result<Config, ConfigError> {
-    let error = |span: Option<Range<usize>>, message: String| ConfigError {
+    let config: Config = read(text, file)?;
+    check(&config).map_err(|conflict| at(text, file, conflict))?;
+    Ok(config)
+}
+
+/// Reads values from text, without judging them together.
+pub(super) fn read<T: DeserializeOwned>(text: &str, file: &Path) -> Result<T, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| span.start);
+        let message = explain(error.message(), line.map(|at| section_at(text, at)));
+        at(text, file, (error.span(), message))
+    })
+}
+
+/// A conflict at its place.
+pub(super) fn at(text: &str, file: &Path, (span, message): Conflict) -> ConfigError {
+    ConfigError {
         file: file.to_owned(),
         line: span.map(|span| line_of(text, span.start)),
         message,
-    };
-    let config: Config = toml::from_str(text).map_err(|e| {
-        let line = e.span().map(|span| span.start);
-        error(
-            e.span(),
-            explain(e.message(), line.map(|at| section_at(text, at))),
-        )
-    })?;
-    check(&config).map_err(|(span, message)| error(span, message))?;
-    Ok(config)
+    }
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -180,7 +196,7 @@ pub(crate) fn suggestion(found: &str, known: &[&str]) -> String {
     }
 }
 
-type Conflict = (Option<Range<usize>>, String);
+pub(super) type Conflict = (Option<Range<usize>>, String);
 
 /// What the types alone cannot say.
 fn check(config: &Config) -> Result<(), Conflict> {
@@ -196,6 +212,7 @@ fn check(config: &Config) -> Result<(), Conflict> {
     if config.listen.dns.is_empty() {
         return anywhere("[listen] dns is empty; name at least one address, or leave the key out");
     }
+    check_tls(config).map_err(|message| (None, message.to_owned()))?;
     if config.cache.min_ttl > config.cache.max_ttl {
         return anywhere("[cache] min_ttl is longer than max_ttl; make it shorter");
     }
@@ -204,23 +221,31 @@ fn check(config: &Config) -> Result<(), Conflict> {
             "[listen] udp_payload is below 512, which every client may send; raise it",
         );
     }
+    if config.listen.tcp_idle.0.is_zero() || config.listen.tls_idle.0.is_zero() {
+        return anywhere("[listen] tcp_idle and tls_idle have to be longer than nothing");
+    }
     if config.record.queue == 0 || config.listen.waiting == 0 || config.listen.tcp_pipeline == 0 {
         return anywhere(
             "[record] queue, [listen] waiting and [listen] tcp_pipeline have to be at least 1",
         );
     }
-    if let Some(address) = first_double(&config.listen.dns) {
-        return anywhere(&format!("[listen] dns names {address} twice; remove one"));
-    }
-    let both = config
-        .web
-        .listen
-        .iter()
-        .find(|web| config.listen.dns.contains(web));
-    if let Some(address) = both {
-        return anywhere(&format!(
-            "[listen] dns and [web] listen both name {address}; give the web another port"
-        ));
+    let listen = [
+        ("[listen] dns", &config.listen.dns),
+        ("[listen] tls", &config.listen.tls),
+        ("[listen] https", &config.listen.https),
+        ("[web] listen", &config.web.listen),
+    ];
+    for (at, (key, addresses)) in listen.iter().enumerate() {
+        if let Some(address) = first_double(addresses) {
+            return anywhere(&format!("{key} names {address} twice; remove one"));
+        }
+        for (other, taken) in &listen[..at] {
+            if let Some(address) = addresses.iter().find(|address| taken.contains(address)) {
+                return anywhere(&format!(
+                    "{other} and {key} both name {address}; give one of them another port"
+                ));
+            }
+        }
     }
     for (domain, forward) in &config.forward {
         if forward.servers.is_empty() {
@@ -230,6 +255,28 @@ fn check(config: &Config) -> Result<(), Conflict> {
     check_policy(&config.policy, &config.policy, "[policy]").map_err(|message| (None, message))?;
     check_lists(config)?;
     check_devices(config)
+}
+
+fn check_tls(config: &Config) -> Result<(), &'static str> {
+    let (tls, listen) = (&config.tls, &config.listen);
+    if tls.certificate.is_some() != tls.key.is_some() {
+        return Err("[tls] certificate and key belong together; name both, or neither");
+    }
+    if tls.certificate.is_some() && tls.self_signed {
+        return Err("[tls] has both a certificate and self_signed = true; keep one");
+    }
+    if listen.tls.is_empty() && listen.https.is_empty() {
+        return Ok(());
+    }
+    if tls.hostname.is_none() {
+        return Err("[listen] tls and https need [tls] hostname, the name that clients ask for");
+    }
+    if tls.certificate.is_none() && !tls.self_signed {
+        return Err(
+            "[listen] tls and https need [tls] certificate and key, or self_signed = true to try things out",
+        );
+    }
+    Ok(())
 }
 
 fn first_double<T: PartialEq>(items: &[T]) -> Option<&T> {
@@ -259,7 +306,7 @@ fn check_policy(policy: &Policy, base: &Policy, place: &str) -> Result<(), Strin
     Ok(())
 }
 
-fn check_name(what: &str, name: &str) -> Result<(), String> {
+pub(crate) fn check_name(what: &str, name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > 60 || name.chars().any(char::is_control) {
         let name = name.escape_debug();
         return Err(format!(
@@ -307,9 +354,10 @@ fn check_lists(config: &Config) -> Result<(), Conflict> {
     Ok(())
 }
 
-fn check_devices(config: &Config) -> Result<(), Conflict> {
+pub(super) fn check_devices(config: &Config) -> Result<(), Conflict> {
     let mut names = HashSet::new();
     let mut networks = HashMap::new();
+    let mut labels = HashMap::new();
     for device in &config.device {
         let refuse = |message: String| Err((Some(device.span()), message));
         let value = device.get_ref();
@@ -319,6 +367,19 @@ fn check_devices(config: &Config) -> Result<(), Conflict> {
         }
         if !names.insert(name) {
             return refuse(format!("two devices are called `{name}`; rename one"));
+        }
+        if value.label.is_none() && value.addresses.is_empty() {
+            return refuse(format!(
+                "device `{name}` needs the key addresses or label, to be known by"
+            ));
+        }
+        if let Some(label) = &value.label
+            && let Some(other) = labels.insert(label.0.as_str(), name)
+        {
+            return refuse(format!(
+                "devices `{other}` and `{name}` both have the label {}; remove one",
+                label.0
+            ));
         }
         for network in &value.addresses {
             if let Some(other) = networks.insert(network.0.trunc(), name) {

@@ -4,6 +4,7 @@
 //! conflicts are refused with file, line, what was expected and a suggestion ([`ConfigError`]).
 
 mod load;
+pub mod registry;
 mod upstream_url;
 mod values;
 
@@ -15,9 +16,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub(crate) use load::check_name;
 pub use load::{ConfigError, EXAMPLE, Loaded, load, parse};
 pub use upstream_url::{Host, Transport, UpstreamUrl, UpstreamUrlError};
-pub use values::{DomainName, Glob, ListUrl, LocalData, Network, Period, Size};
+pub use values::{DomainName, Glob, HostName, Label, ListUrl, LocalData, Network, Period, Size};
 
 use crate::answer::BlockKind;
 use crate::lists::assemble::OwnRules;
@@ -32,6 +34,8 @@ pub struct Config {
     pub data: Option<PathBuf>,
     /// `[listen]`
     pub listen: Listen,
+    /// `[tls]`
+    pub tls: Tls,
     /// `[access]`
     pub access: Access,
     /// `[upstream]`
@@ -64,6 +68,10 @@ pub struct Config {
 pub struct Listen {
     /// Plain DNS over UDP and TCP.
     pub dns: Vec<SocketAddr>,
+    /// DNS over TLS: what phones call Private DNS.
+    pub tls: Vec<SocketAddr>,
+    /// DNS over HTTPS.
+    pub https: Vec<SocketAddr>,
     /// UDP sockets per address; 0 means one per core.
     pub udp_sockets: usize,
     /// Whether UDP sockets move many datagrams with one system call, where the system can.
@@ -76,6 +84,12 @@ pub struct Listen {
     pub tcp_connections: usize,
     /// TCP connections at once from one address.
     pub tcp_connections_per_address: usize,
+    /// How long an encrypted connection may stay idle.
+    pub tls_idle: Period,
+    /// Encrypted connections at once, on each address.
+    pub tls_connections: usize,
+    /// Encrypted connections at once from one address.
+    pub tls_connections_per_address: usize,
     /// Queries at once on one connection.
     pub tcp_pipeline: usize,
     /// Queries that wait for an upstream at once, all clients together.
@@ -86,24 +100,45 @@ impl Default for Listen {
     fn default() -> Self {
         Self {
             dns: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
+            tls: Vec::new(),
+            https: Vec::new(),
             udp_sockets: 0,
             udp_batches: true,
             udp_payload: 1232,
             tcp_idle: Period(Duration::from_secs(10)),
             tcp_connections: 1000,
             tcp_connections_per_address: 100,
+            tls_idle: Period(Duration::from_secs(120)),
+            tls_connections: 10_000,
+            tls_connections_per_address: 200,
             tcp_pipeline: 256,
             waiting: 10_000,
         }
     }
 }
 
+/// What encrypted listeners prove their name with.
+#[derive(Debug, Clone, Deserialize, PartialEq, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The host name that clients ask for; devices have names of their own right below it.
+    pub hostname: Option<HostName>,
+    /// The certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key: Option<PathBuf>,
+    /// Make a certificate that nobody trusts, to try things out.
+    pub self_signed: bool,
+}
+
 /// Who may ask.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Access {
-    /// Networks that are answered; others get REFUSED.
+    /// Networks that are answered over plain DNS; others get REFUSED.
     pub allow: Vec<Network>,
+    /// Networks that may use the encrypted listeners without being a registered device.
+    pub encrypted: Vec<Network>,
 }
 
 impl Default for Access {
@@ -124,6 +159,7 @@ impl Default for Access {
                 .iter()
                 .filter_map(|n| n.parse().ok().map(Network))
                 .collect(),
+            encrypted: Vec::new(),
         }
     }
 }
@@ -314,14 +350,21 @@ fn block() -> Action {
     Action::Block
 }
 
-/// A phone or computer, known by its addresses.
+/// A phone or computer, known by a label that is its alone, or by its addresses.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Device {
     /// Its name in counts and log.
     pub name: String,
+    /// The first label of its own host name.
+    #[serde(default)]
+    pub label: Option<Label>,
     /// Its addresses or networks.
+    #[serde(default)]
     pub addresses: Vec<Network>,
+    /// Nothing is blocked or recorded until then.
+    #[serde(default)]
+    pub paused_until: Option<jiff::Timestamp>,
     /// What differs from `[policy]`.
     #[serde(default)]
     pub policy: Policy,

@@ -238,3 +238,48 @@ impl<'de> Deserialize<'de> for LocalData {
         deserializer.deserialize_any(LocalVisitor)
     }
 }
+
+/// The name of a machine: letters, digits and hyphens, in lower case, with at least one dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostName(pub String);
+
+from_text!(
+    HostName,
+    "a host name such as \"dns.example.org\"",
+    None,
+    |text| {
+        let name = text.trim_end_matches('.').to_ascii_lowercase();
+        let good = name.contains('.') && name.len() <= 180 && name.split('.').all(is_label);
+        if good {
+            Ok(HostName(name))
+        } else {
+            Err("is no host name".to_owned())
+        }
+    }
+);
+
+/// One label of a host name, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(pub String);
+
+from_text!(
+    Label,
+    "letters, digits and hyphens such as \"annes-redmi-x7k2m9\", 63 at most",
+    None,
+    |text| {
+        let label = text.to_ascii_lowercase();
+        if is_label(&label) {
+            Ok(Label(label))
+        } else {
+            Err("is no label of a host name".to_owned())
+        }
+    }
+);
+
+fn is_label(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(plain)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}

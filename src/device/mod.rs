@@ -1,8 +1,11 @@
-//! Who asks: a source address -> a device, and what is done for it.
+//! Who asks: a source address, or the label that a client named itself by -> a device, and what is done for it.
+
+pub mod setup;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use ipnet::IpNet;
 
 use crate::answer::BlockAnswer;
@@ -28,28 +31,51 @@ pub struct Treatment {
 pub struct Device {
     /// Its name in counts and log.
     pub name: Arc<str>,
+    /// The first label of the host name that is its alone, in lower case.
+    pub label: Option<Arc<str>>,
     /// What is done for it.
     pub treatment: Treatment,
+}
+
+/// Who a server name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// The device with this label.
+    Device(Arc<str>),
+    /// Anybody: the bare host name, or none.
+    Anybody,
 }
 
 /// All registered devices, and what is done for clients that are none.
 #[derive(Debug, Default)]
 pub struct Devices {
     by_address: Networks<DeviceId>,
+    by_label: HashMap<Arc<str>, DeviceId>,
     devices: Vec<Device>,
     others: Treatment,
+    hostname: Option<Box<str>>,
 }
 
 impl Devices {
-    /// Takes the devices with their addresses; `others` is what is done for everybody else.
-    pub fn new(devices: Vec<(Device, Vec<IpNet>)>, others: Treatment) -> Self {
+    /// Takes the devices with their addresses; `others` is what is done for everybody else. Below `hostname`
+    /// every device with a label has a host name of its own.
+    pub fn new(
+        devices: Vec<(Device, Vec<IpNet>)>,
+        others: Treatment,
+        hostname: Option<&str>,
+    ) -> Self {
         let mut all = Self {
             others,
+            hostname: hostname.map(|name| name.to_ascii_lowercase().into()),
             ..Self::default()
         };
         for (device, networks) in devices {
+            let id = all.devices.len() as DeviceId;
             for network in networks {
-                all.by_address.add(network, all.devices.len() as DeviceId);
+                all.by_address.add(network, id);
+            }
+            if let Some(label) = &device.label {
+                all.by_label.insert(label.clone(), id);
             }
             all.devices.push(device);
         }
@@ -63,6 +89,27 @@ impl Devices {
             return None;
         }
         self.by_address.find(address).map(|(_, id)| *id)
+    }
+
+    /// The device with a label.
+    #[inline]
+    pub fn labelled(&self, label: &str) -> Option<DeviceId> {
+        self.by_label.get(label).copied()
+    }
+
+    /// Who a client is that asks for this server name; `None` for a name that is not ours, or that of a
+    /// device that is not registered.
+    pub fn caller(&self, server_name: Option<&str>) -> Option<Caller> {
+        let (Some(asked), Some(hostname)) = (server_name, &self.hostname) else {
+            return Some(Caller::Anybody);
+        };
+        let asked = asked.trim_end_matches('.').to_ascii_lowercase();
+        if asked == **hostname {
+            return Some(Caller::Anybody);
+        }
+        let label = asked.strip_suffix(&**hostname)?.strip_suffix('.')?;
+        let (label, _) = self.by_label.get_key_value(label)?;
+        Some(Caller::Device(label.clone()))
     }
 
     /// What is done for a device, or for everybody else.

@@ -4,8 +4,11 @@
 //! [`Resolver::quick`](crate::resolve::Resolver::quick) at once, or from
 //! [`Resolver::answer`](crate::resolve::Resolver::answer) in a task of their own.
 
+pub mod https;
 mod limits;
+pub mod stream;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use std::collections::HashMap;
@@ -17,8 +20,12 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::certificate::Current;
 use crate::config::Listen;
 use crate::resolve::Resolver;
+use stream::Streams;
+use tcp::Door;
+use tls::{Inner, Tls};
 
 /// An address that cannot be listened on, and the mend.
 #[derive(Debug, thiserror::Error)]
@@ -57,19 +64,55 @@ impl ListenError {
     }
 }
 
+/// What is spoken on an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// Plain DNS over UDP and TCP.
+    Plain,
+    /// DNS over TLS.
+    Tls,
+    /// DNS over HTTPS.
+    Https,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "UDP and TCP",
+            Self::Tls => "DNS over TLS",
+            Self::Https => "DNS over HTTPS",
+        }
+    }
+}
+
+/// Where a configuration wants to listen.
+fn wanted(config: &Listen) -> impl Iterator<Item = (Kind, SocketAddr)> + '_ {
+    let plain = config.dns.iter().map(|address| (Kind::Plain, *address));
+    let tls = config.tls.iter().map(|address| (Kind::Tls, *address));
+    let https = config.https.iter().map(|address| (Kind::Https, *address));
+    plain.chain(tls).chain(https)
+}
+
 /// The listeners, by address; addresses can be added and removed while the others go on.
 pub struct Listeners {
     resolver: Arc<Resolver>,
+    certificate: Arc<Current>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    running: HashMap<SocketAddr, CancellationToken>,
+    running: HashMap<(Kind, SocketAddr), CancellationToken>,
 }
 
 impl Listeners {
     /// Listens nowhere yet. What is stopped by `stop` is tracked by `tasks`.
-    pub fn new(resolver: Arc<Resolver>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(
+        resolver: Arc<Resolver>,
+        certificate: Arc<Current>,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             resolver,
+            certificate,
             tasks,
             stop,
             running: HashMap::new(),
@@ -83,31 +126,32 @@ impl Listeners {
     /// The first address that cannot be had. Those that ran before go on running.
     pub fn apply(&mut self, config: &Listen) -> Result<(), ListenError> {
         let mut fresh = Vec::new();
-        for address in &config.dns {
-            if !self.running.contains_key(address) {
-                fresh.push((*address, bind(*address, config)?));
+        for place in wanted(config) {
+            if !self.running.contains_key(&place) {
+                fresh.push((place, bind(place, config)?));
             }
         }
-        for (address, sockets) in fresh {
+        for ((kind, address), sockets) in fresh {
             let token = self.stop.child_token();
-            let started = self.start(address, sockets, config, &token);
-            self.running.insert(address, token);
-            started.map_err(|error| ListenError::new(address, "UDP", &error))?;
+            let started = self.start(kind, sockets, config, &token);
+            self.running.insert((kind, address), token);
+            started.map_err(|error| ListenError::new(address, kind.name(), &error))?;
+            tracing::info!("listening on {address} ({})", kind.name());
         }
-        self.running.retain(|address, token| {
-            let wanted = config.dns.contains(address);
-            if !wanted {
-                tracing::info!("no longer listening on {address}");
+        self.running.retain(|place, token| {
+            let still = wanted(config).any(|other| other == *place);
+            if !still {
+                tracing::info!("no longer listening on {} ({})", place.1, place.0.name());
                 token.cancel();
             }
-            wanted
+            still
         });
         Ok(())
     }
 
     fn start(
         &self,
-        address: SocketAddr,
+        kind: Kind,
         sockets: Sockets,
         settings: &Listen,
         token: &CancellationToken,
@@ -121,14 +165,34 @@ impl Listeners {
             let worker = worker.clone();
             worker.start(socket, settings.udp_batches, token.clone())?;
         }
-        let listener = tcp::Listener::new(
-            sockets.tcp,
-            self.resolver.clone(),
-            self.tasks.clone(),
-            settings,
-        );
+        let streams = |idle| Streams {
+            resolver: self.resolver.clone(),
+            tasks: self.tasks.clone(),
+            idle,
+            pipeline: settings.tcp_pipeline,
+        };
+        let tls = |inner| {
+            let streams = streams(settings.tls_idle.0);
+            let tls = Tls::new(streams, self.certificate.clone(), inner);
+            tls.map(Door::Tls).map_err(io::Error::other)
+        };
+        let door = match kind {
+            Kind::Plain => Door::Plain(streams(settings.tcp_idle.0)),
+            Kind::Tls => tls(Inner::Dns)?,
+            Kind::Https => tls(Inner::Http)?,
+        };
+        let (total, per_client) = match kind {
+            Kind::Plain => (
+                settings.tcp_connections,
+                settings.tcp_connections_per_address,
+            ),
+            Kind::Tls | Kind::Https => (
+                settings.tls_connections,
+                settings.tls_connections_per_address,
+            ),
+        };
+        let listener = tcp::Listener::new(sockets.tcp, total, per_client, door);
         self.tasks.spawn(listener.run(token.clone()));
-        tracing::info!("listening on {address} (UDP and TCP)");
         Ok(())
     }
 }
@@ -138,10 +202,13 @@ struct Sockets {
     tcp: tokio::net::TcpListener,
 }
 
-fn bind(address: SocketAddr, settings: &Listen) -> Result<Sockets, ListenError> {
+fn bind((kind, address): (Kind, SocketAddr), settings: &Listen) -> Result<Sockets, ListenError> {
     let tcp = bind_tcp(address).map_err(|error| ListenError::new(address, "TCP", &error))?;
-    let udp = bind_udp(address, settings.udp_sockets)
-        .map_err(|error| ListenError::new(address, "UDP", &error))?;
+    let udp = match kind {
+        Kind::Plain => bind_udp(address, settings.udp_sockets)
+            .map_err(|error| ListenError::new(address, "UDP", &error))?,
+        Kind::Tls | Kind::Https => Vec::new(),
+    };
     Ok(Sockets { udp, tcp })
 }
 

@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::store::{
     Batch, CountQuery, CountRow, Grouping, LogQuery, LogRow, Reader, RuleKey, Store, StoreError,
 };
+use crate::files::make_private_folder;
 
 /// The layout's version, kept in the file (`PRAGMA user_version`).
 const VERSION: i64 = 1;
@@ -62,6 +63,7 @@ impl SqliteStore {
     ///
     /// A sentence: the folder cannot be written, the file is no database, or a newer release laid it out.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        // Counts and log are about people: the folder is its owner's alone.
         make_private_folder(folder)
             .map_err(|error| StoreError(format!("{} cannot be made: {error}", folder.display())))?;
         let file = file_in(folder);
@@ -98,15 +100,36 @@ impl SqliteStore {
         }
         Ok(Self { connection })
     }
-}
 
-/// Counts and log are about people: the folder is its owner's alone.
-fn make_private_folder(folder: &Path) -> std::io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    /// Puts what was counted and logged for one device to the account of another.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written; then everything is as before.
+    pub fn rename_device(&mut self, from: &str, to: &str) -> Result<(), StoreError> {
+        let change = self.connection.transaction()?;
+        {
+            let known = "SELECT id FROM device WHERE name = ?1";
+            let old: Option<i64> = change
+                .query_row(known, [from], |row| row.get(0))
+                .optional()?;
+            let Some(old) = old else {
+                return Ok(());
+            };
+            let new = text_id(&change, "device", to)?;
+            change.execute(
+                "INSERT INTO count (hour, device, rule, name, n)
+                 SELECT hour, ?2, rule, name, n FROM count WHERE device = ?1
+                 ON CONFLICT (hour, device, rule, name) DO UPDATE SET n = n + excluded.n",
+                [old, new],
+            )?;
+            change.execute("DELETE FROM count WHERE device = ?1", [old])?;
+            change.execute("UPDATE log SET device = ?2 WHERE device = ?1", [old, new])?;
+            change.execute("DELETE FROM device WHERE id = ?1", [old])?;
+        }
+        change.commit()?;
+        Ok(())
+    }
 }
 
 impl Store for SqliteStore {

@@ -29,6 +29,10 @@ totals! {
     udp_queries,
     /// Queries received over TCP
     tcp_queries,
+    /// Queries received over TLS
+    tls_queries,
+    /// Queries received over HTTPS
+    https_queries,
     /// Lookups blocked
     blocked,
     /// Lookups recorded
@@ -59,6 +63,8 @@ totals! {
     connections,
     /// TCP connections turned away by a limit
     connections_refused,
+    /// TLS handshakes ended because the client asked for a name that is nobody's
+    handshakes_refused,
     /// Blocked lookups whose details were dropped
     dropped_blocked,
     /// Recorded lookups whose details were dropped

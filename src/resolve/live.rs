@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::Client;
+use super::{Client, Source};
 use crate::answer::LocalRecords;
 use crate::cache::Limits;
 use crate::device::Devices;
@@ -27,8 +27,10 @@ pub struct Live {
     pub local: LocalRecords,
     /// Names with a meaning of their own.
     pub special: SpecialNames,
-    /// Who may ask.
+    /// Who may ask over plain DNS.
     pub access: Networks<()>,
+    /// Who may ask over encrypted DNS without being a registered device.
+    pub access_encrypted: Networks<()>,
     /// Who answers the rest.
     pub router: Arc<Router>,
     /// How long answers are kept.
@@ -48,18 +50,31 @@ pub struct Live {
 }
 
 impl Live {
-    /// Whether a client may ask.
+    /// Whether a client may ask: a device that named itself from anywhere, as long as it is registered,
+    /// anybody else from the networks that are let in.
     #[inline]
-    pub fn may_ask(&self, source: IpAddr) -> bool {
-        self.access.find(source).is_some()
+    pub fn may_ask(&self, source: &Source) -> bool {
+        let address = source.address.ip();
+        match &source.label {
+            Some(label) => self.devices.labelled(label).is_some(),
+            None if source.via.is_encrypted() => self.access_encrypted.find(address).is_some(),
+            None => self.access.find(address).is_some(),
+        }
+    }
+
+    /// Whether a client may use what is served besides DNS.
+    pub fn may_visit(&self, address: IpAddr) -> bool {
+        self.access.find(address).is_some()
     }
 
     #[inline]
-    pub(super) fn identify(&self, source: IpAddr) -> Client {
-        Client {
-            address: source,
-            device: self.devices.at(source),
-        }
+    pub(super) fn identify(&self, source: &Source) -> Client {
+        let address = source.address.ip();
+        let device = match &source.label {
+            Some(label) => self.devices.labelled(label),
+            None => self.devices.at(address),
+        };
+        Client { address, device }
     }
 
     /// Whether a name lies in a domain with servers of its own.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use hickory_net::xfer::Protocol;
 use hickory_proto::op::OpCode;
+use hickory_proto::rr::rdata::opt::EdnsCode;
 use hickory_proto::serialize::binary::BinEncodable;
 use hickory_server::server::Request;
 
@@ -27,6 +28,7 @@ use crate::cache::{Age, Cache, Entry, Kind};
 use crate::device::DeviceId;
 use crate::policy::{Action, Category, HitKind, Tier, Verdict};
 use crate::record::{self, Recorder, Tally};
+use crate::wire::query::Options;
 use crate::wire::reply::{self, Ede, Reply, ede};
 use crate::wire::{Edns, HEADER, Name, Query, query, rcode};
 use flight::Flights;
@@ -36,22 +38,42 @@ const RETRY_STALE: u32 = 30;
 /// How long a chain of local aliases may get.
 const ALIAS_LIMIT: usize = 8;
 
-/// How a message came, which says how long a reply may be.
+/// How a message came, which says what a reply may be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
     /// UDP, with the largest reply in bytes that we send.
     Udp(usize),
-    /// A stream with two length bytes before each message.
-    Tcp,
+    /// A stream, closed when it is idle for that long.
+    Tcp(Duration),
+    /// An encrypted stream, closed when it is idle for that long.
+    Tls(Duration),
+    /// HTTPS.
+    Https,
 }
 
 impl Via {
     fn protocol(self) -> Protocol {
         match self {
             Self::Udp(_) => Protocol::Udp,
-            Self::Tcp => Protocol::Tcp,
+            _ => Protocol::Tcp,
         }
     }
+
+    /// Whether nobody on the way can read what is said.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls(_) | Self::Https)
+    }
+}
+
+/// Whom a message is from, and how it came.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The address.
+    pub address: SocketAddr,
+    /// The label of a device, when the client named itself by the server name or path that it asked.
+    pub label: Option<Arc<str>>,
+    /// How the message came.
+    pub via: Via,
 }
 
 /// What the quick path made of a message.
@@ -86,7 +108,7 @@ struct Lookup<'a> {
 
 impl<'a> Lookup<'a> {
     #[inline]
-    fn new(live: &'a Arc<Live>, query: &'a Query<'a>, source: IpAddr) -> Self {
+    fn new(live: &'a Arc<Live>, query: &'a Query<'a>, source: &Source) -> Self {
         let client = live.identify(source);
         Self {
             live,
@@ -144,8 +166,7 @@ impl Resolver {
     pub fn quick(
         self: &Arc<Self>,
         message: &[u8],
-        source: SocketAddr,
-        via: Via,
+        source: &Source,
         tally: &mut Tally,
         out: &mut Vec<u8>,
     ) -> Quick {
@@ -153,9 +174,9 @@ impl Resolver {
             return Quick::Unanswered;
         };
         let live = self.live.load();
-        match self.own_answer(&live, &query, source.ip(), tally, out) {
+        match self.own_answer(&live, &query, source, tally, out) {
             Ok(()) => {
-                fit(out, &query, via);
+                fit(out, &query, source.via);
                 Quick::Answered
             }
             Err(_) => Quick::Unanswered,
@@ -173,12 +194,7 @@ impl Resolver {
     }
 
     /// Answers any message, waiting for upstreams if need be. `None` for what must not be answered.
-    pub async fn answer(
-        self: &Arc<Self>,
-        message: &[u8],
-        source: SocketAddr,
-        via: Via,
-    ) -> Option<Vec<u8>> {
+    pub async fn answer(self: &Arc<Self>, message: &[u8], source: &Source) -> Option<Vec<u8>> {
         // A response is never answered: two servers would answer each other for ever.
         if message.len() < HEADER || message[2] & 0x80 != 0 {
             self.recorder.tally().totals.malformed += 1;
@@ -186,13 +202,13 @@ impl Resolver {
         }
         let mut out = Vec::with_capacity(512);
         if let Some(query) = Query::parse(message) {
-            self.answer_query(&query, source.ip(), &mut out).await;
-            fit(&mut out, &query, via);
+            self.answer_query(&query, source, &mut out).await;
+            fit(&mut out, &query, source.via);
             return Some(out);
         }
         // hickory reads what is unusual, and refuses what is broken.
-        match Request::from_bytes(message.to_vec(), source, via.protocol()) {
-            Ok(request) => self.answer_request(&request, source, via).await,
+        match Request::from_bytes(message.to_vec(), source.address, source.via.protocol()) {
+            Ok(request) => self.answer_request(&request, source).await,
             Err(_) => {
                 self.recorder.tally().totals.malformed += 1;
                 let code = match message.get(2) {
@@ -208,8 +224,7 @@ impl Resolver {
     async fn answer_request(
         self: &Arc<Self>,
         request: &Request,
-        source: SocketAddr,
-        via: Via,
+        source: &Source,
     ) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(512);
         let refuse =
@@ -245,18 +260,22 @@ impl Resolver {
                 payload: edns.max_payload(),
                 dnssec_ok: edns.flags().dnssec_ok,
             }),
+            options: edns.map_or_else(Options::default, |edns| Options {
+                padding: edns.option(EdnsCode::Padding).is_some(),
+                keepalive: edns.option(EdnsCode::Keepalive).is_some(),
+            }),
         };
         if edns.is_some_and(|edns| edns.version() > 0) {
             reply::bad_version(&mut out, &query);
             return Some(out);
         }
-        self.answer_query(&query, source.ip(), &mut out).await;
-        fit(&mut out, &query, via);
+        self.answer_query(&query, source, &mut out).await;
+        fit(&mut out, &query, source.via);
         Some(out)
     }
 
     /// The general path of a query.
-    async fn answer_query(self: &Arc<Self>, query: &Query<'_>, source: IpAddr, out: &mut Vec<u8>) {
+    async fn answer_query(self: &Arc<Self>, query: &Query<'_>, source: &Source, out: &mut Vec<u8>) {
         let live = self.live.load_full();
         let Err(open) = self.own_answer_alone(&live, query, source, out) else {
             return;
@@ -282,7 +301,7 @@ impl Resolver {
         self: &Arc<Self>,
         live: &Arc<Live>,
         query: &Query<'_>,
-        source: IpAddr,
+        source: &Source,
         tally: &mut Tally,
         out: &mut Vec<u8>,
     ) -> Result<(), Open> {
@@ -339,7 +358,7 @@ impl Resolver {
         self: &Arc<Self>,
         live: &Arc<Live>,
         query: &Query<'_>,
-        source: IpAddr,
+        source: &Source,
         out: &mut Vec<u8>,
     ) -> Result<(), Open> {
         self.own_answer(live, query, source, &mut self.recorder.tally(), out)
@@ -397,7 +416,7 @@ impl Resolver {
         self: &Arc<Self>,
         live: &Arc<Live>,
         query: &Query<'_>,
-        source: IpAddr,
+        source: &Source,
         target: Name,
         out: &mut Vec<u8>,
     ) {
@@ -540,14 +559,23 @@ fn count(lookup: &Lookup<'_>, verdict: Verdict, via: Option<&Name>, tally: &mut 
     });
 }
 
-/// Cuts a reply short that is too long for the way it goes.
+/// Makes a reply fit the way it goes: cut short if it is too long, with a word on how long the stream stays
+/// open, and padded where that hides its length from somebody.
 #[inline]
 fn fit(out: &mut Vec<u8>, query: &Query<'_>, via: Via) {
     let limit = match via {
         Via::Udp(limit) => query.udp_limit(limit),
-        Via::Tcp => crate::wire::MAX_MESSAGE,
+        _ => crate::wire::MAX_MESSAGE,
     };
     reply::truncate(out, query, limit);
+    if let Via::Tcp(idle) | Via::Tls(idle) = via
+        && query.options.keepalive
+    {
+        reply::add_keepalive(out, idle);
+    }
+    if via.is_encrypted() && query.options.padding {
+        reply::pad(out);
+    }
 }
 
 /// Whether a verdict lets a name through on purpose, so that its answer is not looked into.

@@ -18,9 +18,13 @@ const CONFIG: &str = r#"
     [[device]]
     name = "phone"
     addresses = ["10.0.0.9"]
+    label = "phone-x"
     [device.policy]
     answer = "nxdomain"
+    [tls]
+    hostname = "dns.test"
     [access]
+    encrypted = ["10.0.0.0/8"]
     allow = ["127.0.0.0/8", "10.0.0.0/8"]
 "#;
 
@@ -106,7 +110,13 @@ proptest! {
         flags in any::<(bool, bool, bool)>(),
         edns in prop::option::of((0u16..5000, any::<bool>(), prop::collection::vec((0u16..20, 0usize..12), 0..3))),
         source in prop::sample::select(vec!["127.0.0.1:5353", "10.0.0.9:5353", "192.0.2.9:5353"]),
-        stream in any::<bool>(),
+        via in prop::sample::select(vec![
+            Via::Udp(1232),
+            Via::Tcp(Duration::from_secs(10)),
+            Via::Tls(Duration::from_secs(10)),
+            Via::Https,
+        ]),
+        label in prop::option::of(prop::sample::select(vec!["phone-x", "nobody-x"])),
     ) {
         // One resolver for all cases: what they ask leaves nothing behind.
         static RESOLVER: std::sync::LazyLock<(tokio::runtime::Runtime, Arc<Resolver>)> =
@@ -141,15 +151,14 @@ proptest! {
             let length = (message.len() - length_at - 2) as u16;
             message[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
         }
-        let source: SocketAddr = source.parse().unwrap();
-        let via = if stream { Via::Tcp } else { Via::Udp(1232) };
+        let source = Source { address: source.parse().unwrap(), label: label.map(Arc::from), via };
         let mut quick = Vec::new();
         let _inside = runtime.enter();
-        let outcome = resolver.quick(&message, source, via, &mut resolver.recorder.tally(), &mut quick);
+        let outcome = resolver.quick(&message, &source, &mut resolver.recorder.tally(), &mut quick);
         if outcome == Quick::Answered {
             // hickory is stricter about some options (a client subnet that makes no sense, say).
-            if let Ok(request) = Request::from_bytes(message.clone(), source, via.protocol()) {
-                let general = runtime.block_on(resolver.answer_request(&request, source, via));
+            if let Ok(request) = Request::from_bytes(message.clone(), source.address, via.protocol()) {
+                let general = runtime.block_on(resolver.answer_request(&request, &source));
                 prop_assert_eq!(Some(quick), general);
             }
         }

@@ -6,7 +6,8 @@ use tokio::sync::Semaphore;
 
 use crate::answer::{BlockAnswer, Local, LocalRecords};
 use crate::cache::Limits;
-use crate::config::{Config, LocalData, LogScope, Policy as PolicyConfig};
+use crate::certificate::{Certificate, OwnFiles, make_own};
+use crate::config::{Config, LocalData, LogScope, Network, Policy as PolicyConfig};
 use crate::device::{Device, Devices, Treatment};
 use crate::policy::special::SpecialNames;
 use crate::policy::{Networks, Policy, RuleSet};
@@ -33,10 +34,13 @@ pub fn router(config: &Config) -> Result<Arc<Router>, String> {
 /// Builds the state for `config` with these rules and this way to the upstreams.
 pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generation: u32) -> Live {
     let upstream = &config.upstream;
-    let mut access = Networks::default();
-    for network in &config.access.allow {
-        access.add(network.0, ());
-    }
+    let networks = |allowed: &[Network]| {
+        let mut networks = Networks::default();
+        for network in allowed {
+            networks.add(network.0, ());
+        }
+        networks
+    };
     let devices = devices(config);
     let rebind_allow = upstream.rebind_allow.iter().map(|domain| domain.0.clone());
     Live {
@@ -45,7 +49,8 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
         devices: Arc::new(devices),
         local: local(config),
         special: SpecialNames::default(),
-        access,
+        access: networks(&config.access.allow),
+        access_encrypted: networks(&config.access.encrypted),
         router,
         limits: Limits {
             min_ttl: config.cache.min_ttl.seconds(),
@@ -80,20 +85,31 @@ fn local(config: &Config) -> LocalRecords {
 /// The devices of a configuration, and what is done for everybody else.
 pub fn devices(config: &Config) -> Devices {
     let base = &config.policy;
+    let now = jiff::Timestamp::now();
     let all = config.device.iter().map(|device| {
         let device = device.get_ref();
         let own = device.policy != PolicyConfig::default();
-        let treatment = Treatment {
+        let mut treatment = Treatment {
             own,
             ..treatment(base, Some(&device.policy))
         };
-        let name = device.name.as_str().into();
-        (
-            Device { name, treatment },
-            device.addresses.iter().map(|network| network.0).collect(),
-        )
+        if device.paused_until.is_some_and(|until| until > now) {
+            treatment.policy.filtering = false;
+        }
+        let addresses = device.addresses.iter().map(|network| network.0);
+        let device = Device {
+            name: device.name.as_str().into(),
+            label: device.label.as_ref().map(|label| label.0.as_str().into()),
+            treatment,
+        };
+        (device, addresses.collect())
     });
-    Devices::new(all.collect(), treatment(base, None))
+    let hostname = config.tls.hostname.as_ref();
+    Devices::new(
+        all.collect(),
+        treatment(base, None),
+        hostname.map(|hostname| hostname.0.as_str()),
+    )
 }
 
 /// What `[policy]` says, with what a device's own policy says differently.
@@ -122,6 +138,39 @@ fn treatment(base: &PolicyConfig, own: Option<&PolicyConfig>) -> Treatment {
         block,
         own: false,
     }
+}
+
+/// The certificate that a configuration asks for; none when nothing encrypted is listened on.
+///
+/// # Errors
+///
+/// A sentence, when it cannot be used.
+pub fn certificate(config: &Config) -> Result<Option<Certificate>, String> {
+    let tls = &config.tls;
+    let encrypted = !config.listen.tls.is_empty() || !config.listen.https.is_empty();
+    let Some(hostname) = tls.hostname.as_ref().filter(|_| encrypted) else {
+        return Ok(None);
+    };
+    let loaded = match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => Certificate::load(certificate, key, &hostname.0),
+        _ => {
+            let files = OwnFiles::new(&config.data_folder());
+            make_own(&files, &hostname.0)?;
+            tracing::warn!(
+                "the certificate is self-signed: Android refuses it in strict mode; trust {} for trying things out",
+                files.authority.display()
+            );
+            Certificate::load(&files.certificate, &files.key, &hostname.0)
+        }
+    };
+    let loaded = loaded.map_err(|error| error.to_string())?;
+    if !loaded.covers(&format!("x.{}", hostname.0)) {
+        tracing::warn!(
+            "the certificate is not for *.{}: devices can be told apart by the path of DNS over HTTPS only",
+            hostname.0
+        );
+    }
+    Ok(Some(loaded))
 }
 
 /// The client that downloads lists: same authorities as for upstreams, names looked up by the bootstrap

@@ -8,6 +8,7 @@ use std::time::Duration;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::{Request, Shared, lock};
+use crate::config::registry;
 
 /// Editors write in several steps; only after a moment of rest is a file read.
 const REST: Duration = Duration::from_millis(300);
@@ -15,9 +16,6 @@ const REST: Duration = Duration::from_millis(300);
 /// Watches the folders that the files lie in, because editors replace a file rather than change it.
 /// Returns what has to be kept for the watch to go on; `None` when there is nothing to watch.
 pub(super) fn start(shared: &Arc<Shared>) -> Option<RecommendedWatcher> {
-    let loaded = shared.config();
-    let config_file = loaded.file.as_deref().and_then(absolute)?;
-    let folder = config_file.parent()?.to_owned();
     let (changes, mut changed) = tokio::sync::mpsc::channel::<()>(1);
     let watched = shared.clone();
     let outcome = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -25,6 +23,14 @@ pub(super) fn start(shared: &Arc<Shared>) -> Option<RecommendedWatcher> {
             return;
         };
         if event.kind.is_access() {
+            return;
+        }
+        // Most of what changes in the data folder is the database.
+        let is_database = |path: &PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy());
+            name.is_some_and(|name| name.starts_with("taciturn.sqlite"))
+        };
+        if event.paths.iter().all(is_database) {
             return;
         }
         let files = files(&watched);
@@ -39,15 +45,10 @@ pub(super) fn start(shared: &Arc<Shared>) -> Option<RecommendedWatcher> {
             return None;
         }
     };
-    let lists = loaded
-        .config
-        .list
+    let folders: HashSet<PathBuf> = files(shared)
         .iter()
-        .filter_map(|list| list.get_ref().file.clone());
-    let mut folders: HashSet<PathBuf> = lists
-        .filter_map(|file| absolute(&file)?.parent().map(Path::to_owned))
+        .filter_map(|file| file.parent().map(Path::to_owned))
         .collect();
-    folders.insert(folder);
     for folder in folders {
         if let Err(error) = watcher.watch(&folder, RecursiveMode::NonRecursive) {
             tracing::warn!(
@@ -67,16 +68,20 @@ pub(super) fn start(shared: &Arc<Shared>) -> Option<RecommendedWatcher> {
     Some(watcher)
 }
 
-/// The files that matter now: the configuration, and the lists it names.
+/// The files that matter now: the configuration, the registry of devices, the certificate, the lists.
 fn files(shared: &Shared) -> HashSet<PathBuf> {
     let loaded = lock(&shared.config);
-    let lists = loaded
-        .config
+    let config = &loaded.config;
+    let registry = registry::file(&shared.data);
+    let lists = config
         .list
         .iter()
         .filter_map(|list| list.get_ref().file.as_deref());
     lists
         .chain(loaded.file.as_deref())
+        .chain(config.tls.certificate.as_deref())
+        .chain(config.tls.key.as_deref())
+        .chain([registry.as_path()])
         .filter_map(absolute)
         .collect()
 }

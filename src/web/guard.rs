@@ -67,7 +67,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let host = request.headers().get(header::HOST);
-    if !guard.shared.resolver.live().may_ask(client.ip()) {
+    if !guard.shared.resolver.live().may_visit(client.ip()) {
         let message = "your address is not in [access] allow";
         return ApiError(StatusCode::FORBIDDEN, message.to_owned()).into_response();
     }

@@ -11,6 +11,26 @@ pub struct Edns {
     pub dnssec_ok: bool,
 }
 
+/// EDNS options that ask for something in the reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// The query was padded, so the reply is to be, too (RFC 7830 section 4).
+    pub padding: bool,
+    /// The client wants to know how long an idle stream stays open (RFC 7828).
+    pub keepalive: bool,
+}
+
+impl Options {
+    const KEEPALIVE: u16 = 11;
+    const PADDING: u16 = 12;
+
+    #[inline]
+    fn take(&mut self, code: u16) {
+        self.padding |= code == Self::PADDING;
+        self.keepalive |= code == Self::KEEPALIVE;
+    }
+}
+
 /// One question with the header bits and EDNS values that shape its answer.
 ///
 /// Borrows the message so that the reply echoes the question byte for byte: clients that vary the case
@@ -35,6 +55,8 @@ pub struct Query<'m> {
     pub qclass: u16,
     /// The OPT record's values, when there was one.
     pub edns: Option<Edns>,
+    /// What its options ask for.
+    pub options: Options,
 }
 
 impl<'m> Query<'m> {
@@ -58,8 +80,9 @@ impl<'m> Query<'m> {
         let end = after_name + 4;
         let qtype = u16_at(message, after_name)?;
         let qclass = u16_at(message, after_name + 2)?;
+        let mut options = Options::default();
         let edns = if header[11] == 1 {
-            let (edns, used) = read_opt(message.get(end..)?)?;
+            let (edns, used) = read_opt(message.get(end..)?, &mut options)?;
             if end + used != message.len() {
                 return None;
             }
@@ -80,6 +103,7 @@ impl<'m> Query<'m> {
             qtype,
             qclass,
             edns,
+            options,
         })
     }
 
@@ -118,7 +142,7 @@ impl<'m> Query<'m> {
 
 /// Reads an OPT record: `None` unless it is one of version 0 with the root as owner and options whose
 /// lengths add up. Returns the values and the record's length in bytes.
-fn read_opt(bytes: &[u8]) -> Option<(Edns, usize)> {
+fn read_opt(bytes: &[u8], asked: &mut Options) -> Option<(Edns, usize)> {
     let fixed: &[u8; 11] = bytes.get(..11)?.try_into().ok()?;
     let record_type = u16::from_be_bytes([fixed[1], fixed[2]]);
     let (version, length) = (fixed[6], u16::from_be_bytes([fixed[9], fixed[10]]) as usize);
@@ -128,6 +152,7 @@ fn read_opt(bytes: &[u8]) -> Option<(Edns, usize)> {
     let mut options = bytes.get(11..11 + length)?;
     while !options.is_empty() {
         let length = u16_at(options, 2)? as usize;
+        asked.take(u16_at(options, 0)?);
         options = options.get(4 + length..)?;
     }
     let edns = Edns {

@@ -4,8 +4,9 @@
 //! queries nothing is allocated.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::{CLASS_IN, HEADER, Query, rcode, rtype};
+use super::{CLASS_IN, HEADER, MAX_MESSAGE, Query, rcode, records, rtype};
 
 /// An Extended DNS Error (RFC 8914): why an answer is not the plain truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +174,44 @@ pub fn truncate(out: &mut Vec<u8>, query: &Query<'_>, limit: usize) {
     Reply::new(out, query, rcode).truncated().finish([]);
 }
 
+/// Replies over encrypted transports are padded to a multiple of this (RFC 8467 section 4.1), in bytes.
+const PADDING_BLOCK: usize = 468;
+
+/// Pads a reply to a multiple of 468 bytes with the padding option (RFC 7830). One without an OPT record, or
+/// without room, stays as it is.
+pub fn pad(out: &mut Vec<u8>) {
+    let bare = out.len() + 4;
+    let padding = (PADDING_BLOCK - bare % PADDING_BLOCK) % PADDING_BLOCK;
+    let padding = padding.min(MAX_MESSAGE.saturating_sub(bare));
+    const ZEROS: [u8; PADDING_BLOCK] = [0; PADDING_BLOCK];
+    add_option(out, 12, &ZEROS[..padding]);
+}
+
+/// Says how long an idle stream stays open (RFC 7828 section 3.1), in units of a tenth of a second.
+pub fn add_keepalive(out: &mut Vec<u8>, idle: Duration) {
+    let tenths = u16::try_from(idle.as_millis() / 100).unwrap_or(u16::MAX);
+    add_option(out, 11, &tenths.to_be_bytes());
+}
+
+/// Adds an option to the OPT record, which in our replies is the last record if there is one.
+fn add_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
+    let mut opt = None;
+    let walked = records::walk(out, |record| {
+        opt = (record.record_type == rtype::OPT).then_some(record.data);
+    });
+    let (Ok(()), Some((start, end))) = (walked, opt) else {
+        return;
+    };
+    let length = end - start + 4 + value.len();
+    if end != out.len() || start + length > MAX_MESSAGE {
+        return;
+    }
+    out[start - 2..start].copy_from_slice(&(length as u16).to_be_bytes());
+    out.extend_from_slice(&code.to_be_bytes());
+    out.extend_from_slice(&(value.len() as u16).to_be_bytes());
+    out.extend_from_slice(value);
+}
+
 /// Writes a bare error reply for a message that could not be read as a query: its header alone, with
 /// the identifier, opcode and RD it had (RFC 1035 section 4.1.1).
 ///
@@ -257,6 +296,35 @@ mod tests {
         let read = Message::from_vec(&out).unwrap();
         assert!(read.metadata.truncation && read.answers.is_empty() && read.edns.is_some());
         assert_eq!(read.metadata.response_code, ResponseCode::NXDomain);
+    }
+
+    #[test]
+    fn rfc8467_4_1_replies_are_padded_to_blocks() {
+        for (edns, addresses) in [(true, 1), (true, 27), (true, 28), (true, 29), (false, 1)] {
+            let message = ask(edns);
+            let query = Query::parse(&message).unwrap();
+            let mut out = Vec::new();
+            let mut reply = Reply::new(&mut out, &query, 0);
+            for _ in 0..addresses {
+                reply.address("192.0.2.1".parse().unwrap(), 60);
+            }
+            reply.finish([Ede {
+                code: 15,
+                text: "list",
+            }]);
+            let bare = out.len();
+            add_keepalive(&mut out, Duration::from_secs(30));
+            pad(&mut out);
+            let read = Message::from_vec(&out).unwrap();
+            assert_eq!(read.answers.len(), addresses);
+            match read.edns {
+                Some(edns) => {
+                    assert_eq!(out.len() % 468, 0);
+                    assert_eq!(edns.options().as_ref().len(), 3);
+                }
+                None => assert_eq!(out.len(), bare),
+            }
+        }
     }
 
     #[test]

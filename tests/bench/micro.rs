@@ -22,7 +22,7 @@ use taciturn::policy::{
     Action, ListInfo, Pattern, Policy, Rule, RuleSet, RuleSetBuilder, Scope, Tier,
 };
 use taciturn::record::{Keep, Names, Recorder};
-use taciturn::resolve::{Quick, Resolver, Via};
+use taciturn::resolve::{Quick, Resolver, Source, Via};
 use taciturn::server;
 use taciturn::wire::reply::Reply;
 use taciturn::wire::{Name, Query, rcode};
@@ -162,14 +162,18 @@ fn wire_answer(bencher: Bencher<'_, '_>, workload: Workload) {
     let resolver = Arc::new(Resolver::new(live, 64 << 20, recorder));
     fill(&resolver.cache);
     let asked = queries(workload);
-    let source = SocketAddr::from(([127, 0, 0, 1], 5353));
+    let source = Source {
+        address: SocketAddr::from(([127, 0, 0, 1], 5353)),
+        label: None,
+        via: Via::Udp(1232),
+    };
     let mut out = Vec::with_capacity(4096);
     bencher
         .counter(ItemsCount::new(asked.len()))
         .bench_local(|| {
             for message in &asked {
                 let mut tally = resolver.recorder.tally();
-                let quick = resolver.quick(message, source, Via::Udp(1232), &mut tally, &mut out);
+                let quick = resolver.quick(message, &source, &mut tally, &mut out);
                 assert_eq!(quick, Quick::Answered);
                 black_box(out.len());
             }

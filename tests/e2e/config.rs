@@ -22,13 +22,14 @@ fn every_mistake_has_its_message() {
         (
             "[listen]\ntcp_idel = \"10s\"",
             "taciturn.toml:2: unknown key `tcp_idel` in [listen]; did you mean `tcp_idle`? expected one of \
-             dns, udp_sockets, udp_batches, udp_payload, tcp_idle, tcp_connections, tcp_connections_per_address, \
-             tcp_pipeline, waiting",
+             dns, tls, https, udp_sockets, udp_batches, udp_payload, tcp_idle, tcp_connections, \
+             tcp_connections_per_address, tls_idle, tls_connections, tls_connections_per_address, tcp_pipeline, \
+             waiting",
         ),
         (
             "[lsiten]\n",
             "taciturn.toml:1: unknown key `lsiten` in [lsiten]; did you mean `listen`? expected one of data, \
-             listen, access, upstream, forward, cache, policy, rules, lists, list, device, local, record, web",
+             listen, tls, access, upstream, forward, cache, policy, rules, lists, list, device, local, record, web",
         ),
         (
             "[listen]\ntcp_idle = 10",
@@ -99,7 +100,38 @@ fn every_mistake_has_its_message() {
         ),
         (
             "[[device]]\nname = \"a\"",
-            "taciturn.toml:1: [[device]] needs the key `addresses`",
+            "taciturn.toml:1: device `a` needs the key addresses or label, to be known by",
+        ),
+        (
+            "[[device]]\nname = \"a\"\nlabel = \"a b\"",
+            "taciturn.toml:3: `a b` is no label of a host name; expected letters, digits and hyphens such as \
+             \"annes-redmi-x7k2m9\", 63 at most",
+        ),
+        (
+            "[[device]]\nname = \"a\"\nlabel = \"x\"\n[[device]]\nname = \"b\"\nlabel = \"X\"",
+            "taciturn.toml:4: devices `a` and `b` both have the label x; remove one",
+        ),
+        (
+            "[listen]\ntls = [\"127.0.0.1:8853\"]",
+            "taciturn.toml: [listen] tls and https need [tls] hostname, the name that clients ask for",
+        ),
+        (
+            "[listen]\ntls = [\"127.0.0.1:8853\"]\n[tls]\nhostname = \"dns.test\"",
+            "taciturn.toml: [listen] tls and https need [tls] certificate and key, or self_signed = true to try \
+             things out",
+        ),
+        (
+            "[tls]\nkey = \"key.pem\"",
+            "taciturn.toml: [tls] certificate and key belong together; name both, or neither",
+        ),
+        (
+            "[tls]\nhostname = \"dns\"",
+            "taciturn.toml:2: `dns` is no host name; expected a host name such as \"dns.example.org\"",
+        ),
+        (
+            "[listen]\ntls = [\"127.0.0.1:8853\"]\n[tls]\nhostname = \"dns.test\"\n\
+             certificate = \"/nowhere/chain.pem\"\nkey = \"/nowhere/key.pem\"",
+            "/nowhere/chain.pem: cannot be read: No such file or directory (os error 2)",
         ),
         (
             "[[device]]\nname = \"a\"\naddresses = [\"10.0.0.300\"]",
@@ -121,7 +153,7 @@ fn every_mistake_has_its_message() {
         ),
         (
             "[web]\nlisten = [\"127.0.0.1:5300\"]",
-            "taciturn.toml: [listen] dns and [web] listen both name 127.0.0.1:5300; give the web another port",
+            "taciturn.toml: [listen] dns and [web] listen both name 127.0.0.1:5300; give one of them another port",
         ),
         (
             "[upstream]\nca_file = \"/nonexistent.pem\"",

@@ -9,6 +9,7 @@ mod config;
 mod dnssec;
 mod judges;
 mod lists;
+mod private_dns;
 mod record;
 mod reload;
 mod transport;

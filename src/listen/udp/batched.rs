@@ -59,7 +59,7 @@ fn answer(worker: &Worker, socket: &Arc<BatchSocket>, inbox: &Inbox, outbox: &mu
             return;
         };
         let query = &query[..query.len().min(MAX_QUERY)];
-        match resolver.quick(query, ends.client, worker.via(), &mut tally, room) {
+        match resolver.quick(query, &worker.source(ends.client), &mut tally, room) {
             Quick::Answered => outbox.add(ends),
             Quick::Unanswered => answer_later(worker, socket, query, ends),
         }
@@ -70,9 +70,9 @@ fn answer_later(worker: &Worker, socket: &Arc<BatchSocket>, query: &[u8], ends: 
     let query = query.to_vec();
     let resolver = worker.resolver.clone();
     let socket = socket.clone();
-    let via = worker.via();
+    let source = worker.source(ends.client);
     worker.tasks.spawn(async move {
-        if let Some(reply) = resolver.answer(&query, ends.client, via).await
+        if let Some(reply) = resolver.answer(&query, &source).await
             && let Err(error) = socket.send_one(&reply, ends)
         {
             tracing::trace!("UDP send to {}: {error}", ends.client);

@@ -10,13 +10,13 @@ mod batched;
 mod plain;
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::resolve::{Resolver, Via};
+use crate::resolve::{Resolver, Source, Via};
 
 /// The longest query that is read, in bytes; what is cut short by it cannot be read as a query.
 const MAX_QUERY: usize = 4096;
@@ -52,7 +52,11 @@ impl Worker {
         plain::start(self, socket, stop)
     }
 
-    fn via(&self) -> Via {
-        Via::Udp(self.payload)
+    fn source(&self, client: SocketAddr) -> Source {
+        Source {
+            address: client,
+            label: None,
+            via: Via::Udp(self.payload),
+        }
     }
 }

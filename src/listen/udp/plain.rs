@@ -117,9 +117,9 @@ async fn take(
     let query = query.to_vec();
     let resolver = worker.resolver.clone();
     let socket = socket.clone();
-    let via = worker.via();
+    let source = worker.source(ends.client);
     worker.tasks.spawn(async move {
-        if let Some(reply) = resolver.answer(&query, ends.client, via).await {
+        if let Some(reply) = resolver.answer(&query, &source).await {
             socket.reply(&reply, ends).await;
         }
     });
@@ -133,5 +133,5 @@ fn quick(worker: &Worker, query: &[u8], client: SocketAddr, reply: &mut Vec<u8>)
     }
     worker
         .resolver
-        .quick(query, client, worker.via(), &mut tally, reply)
+        .quick(query, &worker.source(client), &mut tally, reply)
 }

@@ -102,13 +102,14 @@ pub fn ask_tcp(server: SocketAddr, name: &str, kind: &str) -> Answer {
     Answer::new(read_frame(&mut stream).expect("an answer"))
 }
 
-pub fn write_frame(stream: &mut TcpStream, message: &[u8]) {
+pub fn write_frame(stream: &mut impl Write, message: &[u8]) {
     let mut frame = (message.len() as u16).to_be_bytes().to_vec();
     frame.extend_from_slice(message);
     stream.write_all(&frame).expect("to write");
+    stream.flush().expect("to write");
 }
 
-pub fn read_frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+pub fn read_frame(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 2];
     stream.read_exact(&mut length)?;
     let mut message = vec![0; u16::from_be_bytes(length).into()];

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod process;
+pub mod tls;
 pub mod upstream;
 pub mod web;
 

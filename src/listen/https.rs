@@ -1,0 +1,234 @@
+//! DNS over HTTPS (RFC 8484): GET and POST over HTTP/2 and HTTP/1.1.
+//!
+//! The path is `/dns-query`, or `/dns-query/LABEL` for a device that cannot be told by its server name.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use data_encoding::BASE64URL_NOPAD;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::stream::Streams;
+use crate::resolve::{Quick, Resolver, Source};
+use crate::wire::{MAX_MESSAGE, records};
+
+/// Where questions are taken.
+pub const PATH: &str = "/dns-query";
+/// What questions and answers are called (RFC 8484 section 6).
+const MEDIA_TYPE: &str = "application/dns-message";
+/// How long a client may take to send a question.
+const BODY_LIMIT: Duration = Duration::from_secs(5);
+/// Requests at once on one connection.
+const STREAMS: u32 = 100;
+/// The longest that all headers of a request may be together, in bytes.
+const HEADERS: u32 = 16 << 10;
+
+type Reply = Response<Full<Bytes>>;
+
+/// A connection's state.
+struct Connection {
+    resolver: Arc<Resolver>,
+    source: Source,
+    started: Instant,
+    /// When the last request came, in milliseconds since the start.
+    last: AtomicU64,
+}
+
+/// Serves a connection until the client closes it, is idle for too long, or `stop` comes.
+pub(super) async fn serve<S>(streams: &Streams, stream: S, source: Source, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let shared = Arc::new(Connection {
+        resolver: streams.resolver.clone(),
+        source,
+        started: Instant::now(),
+        last: AtomicU64::new(0),
+    });
+    let service = service_fn(|request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(shared.answer(request).await) }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(streams.idle)
+        .max_buf_size(2 * HEADERS as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            outcome = connection.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!("HTTPS with {}: {error}", shared.source.address);
+                }
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = tokio::time::sleep(streams.idle) => {
+                let last = shared.started + Duration::from_millis(shared.last.load(Relaxed));
+                if stopping {
+                    return;
+                }
+                if last.elapsed() >= streams.idle {
+                    stopping = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        self.last
+            .store(self.started.elapsed().as_millis() as u64, Relaxed);
+        // All of it is read before anything is judged: a reply that comes before the request's end is taken
+        // for a failure by some clients.
+        let (head, body) = request.into_parts();
+        let body = match read(body).await {
+            Ok(body) => body,
+            Err(reply) => return reply,
+        };
+        let Some(source) = self.source(head.uri.path()) else {
+            return plain(StatusCode::NOT_FOUND, "there is nothing here");
+        };
+        let message = match question(&head, body) {
+            Ok(message) => message,
+            Err(reply) => return reply,
+        };
+        let mut out = Vec::new();
+        let quick = {
+            let mut tally = self.resolver.recorder.tally();
+            tally.totals.https_queries += 1;
+            self.resolver.quick(&message, &source, &mut tally, &mut out)
+        };
+        let reply = match quick {
+            Quick::Answered => Some(out),
+            Quick::Unanswered => self.resolver.answer(&message, &source).await,
+        };
+        match reply {
+            Some(reply) => dns(reply),
+            None => plain(StatusCode::BAD_REQUEST, "this is no DNS query"),
+        }
+    }
+
+    /// Who asks, by the path; `None` for a path that is not ours or a device that is not registered.
+    fn source(&self, path: &str) -> Option<Source> {
+        let rest = path.strip_prefix(PATH)?;
+        let label = match rest.strip_prefix('/') {
+            None if rest.is_empty() => return Some(self.source.clone()),
+            None => return None,
+            Some(label) => label.trim_end_matches('/').to_ascii_lowercase(),
+        };
+        let live = self.resolver.live();
+        live.devices.labelled(&label)?;
+        Some(Source {
+            label: Some(label.into()),
+            ..self.source.clone()
+        })
+    }
+}
+
+/// The body of a request, as long as a DNS message can be.
+async fn read(body: Incoming) -> Result<Bytes, Reply> {
+    match timeout(BODY_LIMIT, Limited::new(body, MAX_MESSAGE).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(_)) => Err(plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a DNS message has at most 65535 bytes",
+        )),
+        Err(_) => Err(plain(
+            StatusCode::REQUEST_TIMEOUT,
+            "the message took too long",
+        )),
+    }
+}
+
+/// The message of a request (RFC 8484 section 4.1).
+fn question(head: &Parts, body: Bytes) -> Result<Bytes, Reply> {
+    let bad = |text| plain(StatusCode::BAD_REQUEST, text);
+    match head.method {
+        Method::GET => {
+            let query = head.uri.query().unwrap_or_default();
+            let value = query
+                .split('&')
+                .find_map(|pair| pair.strip_prefix("dns="))
+                .ok_or_else(|| bad("the parameter dns is missing"))?;
+            let value = value.trim_end_matches('=').as_bytes();
+            match BASE64URL_NOPAD.decode(value) {
+                Ok(message) if message.len() <= MAX_MESSAGE => Ok(message.into()),
+                _ => Err(bad("the parameter dns is not base64url")),
+            }
+        }
+        Method::POST => {
+            let media_type = head.headers.get(CONTENT_TYPE);
+            match media_type.is_some_and(|value| value == MEDIA_TYPE) {
+                true => Ok(body),
+                false => Err(plain(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "send application/dns-message",
+                )),
+            }
+        }
+        _ => {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST");
+            let allowed = HeaderValue::from_static("GET, POST");
+            reply.headers_mut().insert(ALLOW, allowed);
+            Err(reply)
+        }
+    }
+}
+
+/// A DNS message as a reply; caches between may keep it as long as its records (RFC 8484 section 5.1), but
+/// for nobody else: another device may be answered otherwise.
+fn dns(message: Vec<u8>) -> Reply {
+    let mut least: Option<u32> = None;
+    let _ = records::walk(&message, |record| {
+        if record.section != records::Section::Additional {
+            least = Some(least.unwrap_or(u32::MAX).min(record.ttl));
+        }
+    });
+    let freshness = match least {
+        Some(seconds) => format!("private, max-age={seconds}"),
+        None => "no-store".to_owned(),
+    };
+    let mut reply = Response::new(Full::from(message));
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    if let Ok(freshness) = HeaderValue::from_str(&freshness) {
+        headers.insert(CACHE_CONTROL, freshness);
+    }
+    reply
+}
+
+fn plain(code: StatusCode, text: &'static str) -> Reply {
+    let mut reply = Response::new(Full::from(format!("{text}\n")));
+    *reply.status_mut() = code;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(CONTENT_TYPE, kind);
+    reply
+}
