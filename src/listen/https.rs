@@ -111,14 +111,14 @@ impl Connection {
         let (head, body) = request.into_parts();
         let body = match read(body).await {
             Ok(body) => body,
-            Err(reply) => return reply,
+            Err(refusal) => return refusal.reply(),
         };
         let Some(source) = self.source(head.uri.path()) else {
-            return plain(StatusCode::NOT_FOUND, "there is nothing here");
+            return Refusal(StatusCode::NOT_FOUND, "there is nothing here").reply();
         };
         let message = match question(&head, body) {
             Ok(message) => message,
-            Err(reply) => return reply,
+            Err(refusal) => return refusal.reply(),
         };
         let mut out = Vec::new();
         let quick = {
@@ -132,7 +132,7 @@ impl Connection {
         };
         match reply {
             Some(reply) => dns(reply),
-            None => plain(StatusCode::BAD_REQUEST, "this is no DNS query"),
+            None => Refusal(StatusCode::BAD_REQUEST, "this is no DNS query").reply(),
         }
     }
 
@@ -154,14 +154,14 @@ impl Connection {
 }
 
 /// The body of a request, as long as a DNS message can be.
-async fn read(body: Incoming) -> Result<Bytes, Reply> {
+async fn read(body: Incoming) -> Result<Bytes, Refusal> {
     match timeout(BODY_LIMIT, Limited::new(body, MAX_MESSAGE).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(_)) => Err(plain(
+        Ok(Err(_)) => Err(Refusal(
             StatusCode::PAYLOAD_TOO_LARGE,
             "a DNS message has at most 65535 bytes",
         )),
-        Err(_) => Err(plain(
+        Err(_) => Err(Refusal(
             StatusCode::REQUEST_TIMEOUT,
             "the message took too long",
         )),
@@ -169,8 +169,8 @@ async fn read(body: Incoming) -> Result<Bytes, Reply> {
 }
 
 /// The message of a request (RFC 8484 section 4.1).
-fn question(head: &Parts, body: Bytes) -> Result<Bytes, Reply> {
-    let bad = |text| plain(StatusCode::BAD_REQUEST, text);
+fn question(head: &Parts, body: Bytes) -> Result<Bytes, Refusal> {
+    let bad = |text| Refusal(StatusCode::BAD_REQUEST, text);
     match head.method {
         Method::GET => {
             let query = head.uri.query().unwrap_or_default();
@@ -188,18 +188,13 @@ fn question(head: &Parts, body: Bytes) -> Result<Bytes, Reply> {
             let media_type = head.headers.get(CONTENT_TYPE);
             match media_type.is_some_and(|value| value == MEDIA_TYPE) {
                 true => Ok(body),
-                false => Err(plain(
+                false => Err(Refusal(
                     StatusCode::UNSUPPORTED_MEDIA_TYPE,
                     "send application/dns-message",
                 )),
             }
         }
-        _ => {
-            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST");
-            let allowed = HeaderValue::from_static("GET, POST");
-            reply.headers_mut().insert(ALLOW, allowed);
-            Err(reply)
-        }
+        _ => Err(Refusal(StatusCode::METHOD_NOT_ALLOWED, "use GET or POST")),
     }
 }
 
@@ -225,10 +220,20 @@ fn dns(message: Vec<u8>) -> Reply {
     reply
 }
 
-fn plain(code: StatusCode, text: &'static str) -> Reply {
-    let mut reply = Response::new(Full::from(format!("{text}\n")));
-    *reply.status_mut() = code;
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    reply.headers_mut().insert(CONTENT_TYPE, kind);
-    reply
+/// Why a request is not answered.
+struct Refusal(StatusCode, &'static str);
+
+impl Refusal {
+    fn reply(self) -> Reply {
+        let Self(code, text) = self;
+        let mut reply = Response::new(Full::from(format!("{text}\n")));
+        *reply.status_mut() = code;
+        let headers = reply.headers_mut();
+        let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+        headers.insert(CONTENT_TYPE, kind);
+        if code == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, POST"));
+        }
+        reply
+    }
 }
