@@ -16,7 +16,7 @@ pub fn write_special(special: Special, out: &mut Vec<u8>, query: &Query<'_>) {
     let mut reply = Reply::new(out, query, code).authoritative();
     match special {
         Special::Loopback(address) => reply.address(address, TTL),
-        Special::NoData | Special::NxDomain => reply.soa(TTL),
+        Special::Designated | Special::NoData | Special::NxDomain => reply.soa(TTL),
     }
     reply.finish([]);
 }

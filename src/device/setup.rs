@@ -5,7 +5,8 @@ use qrcode::render::unicode::Dense1x2;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::listen::https::PATH;
+/// Where DNS over HTTPS takes questions; devices have a path each below it, too.
+pub const PATH: &str = "/dns-query";
 
 /// How a device reaches us.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -3,30 +3,34 @@
 //! The path is `/dns-query`, or `/dns-query/LABEL` for a device that cannot be told by its server name.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::stream::Streams;
+use crate::device::setup::PATH;
 use crate::resolve::{Quick, Resolver, Source};
 use crate::wire::{MAX_MESSAGE, records};
 
-/// Where questions are taken.
-pub const PATH: &str = "/dns-query";
 /// What questions and answers are called (RFC 8484 section 6).
 const MEDIA_TYPE: &str = "application/dns-message";
 /// How long a client may take to send a question.
@@ -62,7 +66,8 @@ where
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(shared.answer(request).await) }
     });
-    let mut builder = Builder::new(TokioExecutor::new());
+    let streams_of_it = Requests::default();
+    let mut builder = Builder::new(streams_of_it.clone());
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -75,10 +80,13 @@ where
         .max_header_list_size(HEADERS);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let mut running = FuturesUnordered::new();
     let mut stopping = false;
     loop {
+        let both =
+            poll_fn(|context| streams_of_it.poll(connection.as_mut(), &mut running, context));
         tokio::select! {
-            outcome = connection.as_mut() => {
+            outcome = both => {
                 if let Err(error) = outcome {
                     tracing::debug!("HTTPS with {}: {error}", shared.source.address);
                 }
@@ -100,6 +108,49 @@ where
             }
         }
     }
+}
+
+/// A request being answered.
+type Answering = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Answers the requests of a connection in the connection's own task: nothing is handed from thread to thread,
+/// and what is answered at once leaves head and body together.
+#[derive(Clone, Default)]
+struct Requests(Arc<Mutex<Vec<Answering>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
+    fn execute(&self, answering: F) {
+        lock(&self.0).push(Box::pin(answering));
+    }
+}
+
+impl Requests {
+    /// Drives a connection and its requests until neither can go on; ready when the connection is done.
+    fn poll<C: Future>(
+        &self,
+        mut connection: Pin<&mut C>,
+        running: &mut FuturesUnordered<Answering>,
+        context: &mut Context<'_>,
+    ) -> Poll<C::Output> {
+        loop {
+            if let Poll::Ready(outcome) = connection.as_mut().poll(context) {
+                return Poll::Ready(outcome);
+            }
+            let fresh = std::mem::take(&mut *lock(&self.0));
+            let mut moved = !fresh.is_empty();
+            running.extend(fresh);
+            while let Poll::Ready(Some(())) = running.poll_next_unpin(context) {
+                moved = true;
+            }
+            if !moved {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+fn lock(requests: &Mutex<Vec<Answering>>) -> MutexGuard<'_, Vec<Answering>> {
+    requests.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 impl Connection {

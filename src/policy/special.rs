@@ -10,6 +10,8 @@ use crate::wire::{Name, rtype};
 pub enum Special {
     /// `localhost` and below: the loopback address (RFC 6761 section 6.3).
     Loopback(IpAddr),
+    /// `_dns.resolver.arpa`: how to reach this resolver encrypted (RFC 9462 section 4).
+    Designated,
     /// The name exists and has nothing of this type.
     NoData,
     /// The name does not exist.
@@ -91,6 +93,9 @@ impl SpecialNames {
     fn among_zones(&self, name: &Name, qtype: u16) -> Option<Special> {
         // RFC 9462 section 6.4: `resolver.arpa` is this resolver's own.
         if name.is_within(&self.resolver_arpa) {
+            if qtype == rtype::SVCB && name.labels() == 3 && name.label(0) == b"_dns" {
+                return Some(Special::Designated);
+            }
             return Some(Special::NoData);
         }
         if qtype == rtype::PTR && is_loopback_reverse(name) {

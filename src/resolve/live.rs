@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{Client, Source};
-use crate::answer::LocalRecords;
+use crate::answer::{Designated, LocalRecords};
 use crate::cache::Limits;
 use crate::device::Devices;
 use crate::policy::special::SpecialNames;
 use crate::policy::{Networks, RuleSet};
 use crate::upstream::Router;
-use crate::wire::Name;
+use crate::wire::{Name, Query};
 
 /// The state that queries are answered from.
 pub struct Live {
@@ -27,6 +27,8 @@ pub struct Live {
     pub local: LocalRecords,
     /// Names with a meaning of their own.
     pub special: SpecialNames,
+    /// How to reach us encrypted.
+    pub designated: Designated,
     /// Who may ask over plain DNS.
     pub access: Networks<()>,
     /// Who may ask over encrypted DNS without being a registered device.
@@ -65,6 +67,15 @@ impl Live {
     /// Whether a client may use what is served besides DNS.
     pub fn may_visit(&self, address: IpAddr) -> bool {
         self.access.find(address).is_some()
+    }
+
+    /// Tells a client how to go on encrypted: under the host name of its device, which is welcome from
+    /// anywhere, else under the bare one, if its network may come in there.
+    pub(super) fn designate(&self, client: &Client, out: &mut Vec<u8>, query: &Query<'_>) {
+        let device = client.device.and_then(|id| self.devices.get(id));
+        let label = device.and_then(|device| device.label.as_deref());
+        let welcome = label.is_some() || self.access_encrypted.find(client.address).is_some();
+        self.designated.write(welcome, label, out, query);
     }
 
     #[inline]

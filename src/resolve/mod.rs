@@ -26,6 +26,7 @@ pub use live::Live;
 use crate::answer::{Local, LocalRecords, own};
 use crate::cache::{Age, Cache, Entry, Kind};
 use crate::device::DeviceId;
+use crate::policy::special::Special;
 use crate::policy::{Action, Category, HitKind, Tier, Verdict};
 use crate::record::{self, Recorder, Tally};
 use crate::wire::query::Options;
@@ -328,7 +329,10 @@ impl Resolver {
             && let Some(special) = live.special.find(&query.name, query.qtype)
         {
             tally.totals.local += 1;
-            own::write_special(special, out, query);
+            match special {
+                Special::Designated => live.designate(&lookup.client, out, query),
+                special => own::write_special(special, out, query),
+            }
             return Ok(());
         }
         let held = self.cache.hold();

@@ -1,19 +1,22 @@
 //! From checked values to what queries are answered from.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::answer::{BlockAnswer, Local, LocalRecords};
+use crate::answer::{BlockAnswer, Designated, Local, LocalRecords};
 use crate::cache::Limits;
 use crate::certificate::{Certificate, OwnFiles, make_own};
 use crate::config::{Config, LocalData, LogScope, Network, Policy as PolicyConfig};
+use crate::device::setup::PATH;
 use crate::device::{Device, Devices, Treatment};
 use crate::policy::special::SpecialNames;
 use crate::policy::{Networks, Policy, RuleSet};
 use crate::resolve::Live;
 use crate::upstream::router::tls_config;
 use crate::upstream::{Bootstrap, Router, RouterConfig};
+use crate::wire::Name;
 
 /// Makes the way to the upstreams.
 ///
@@ -42,6 +45,8 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
         networks
     };
     let devices = devices(config);
+    let hostname = config.tls.hostname.as_ref();
+    let port = |addresses: &[SocketAddr]| addresses.first().map(SocketAddr::port);
     let rebind_allow = upstream.rebind_allow.iter().map(|domain| domain.0.clone());
     Live {
         generation,
@@ -49,6 +54,12 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
         devices: Arc::new(devices),
         local: local(config),
         special: SpecialNames::default(),
+        designated: Designated {
+            hostname: hostname.and_then(|name| Name::from_text(&name.0).ok()),
+            tls: port(&config.listen.tls),
+            https: port(&config.listen.https),
+            path: PATH,
+        },
         access: networks(&config.access.allow),
         access_encrypted: networks(&config.access.encrypted),
         router,

@@ -1,6 +1,6 @@
 //! Asking other resolvers, carried by hickory-resolver's connections.
 //!
-//! [`server`] is one upstream with its connection and its speed, [`pool`] several with fail-over,
+//! [`server`] is one upstream with its connection and its speed, [`datagrams`] its sockets for plain DNS, [`pool`] several with fail-over,
 //! [`validate`] puts DNSSEC validation before a pool, [`router`] picks the pool for a name, [`bootstrap`]
 //! looks up servers that are given by name.
 //!
@@ -8,6 +8,7 @@
 //! and the EDE options, and holds denials against the server that gave them.
 
 pub mod bootstrap;
+pub mod datagrams;
 pub mod pool;
 pub mod router;
 pub mod server;

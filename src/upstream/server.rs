@@ -1,6 +1,6 @@
 //! One upstream server: its connection, its speed, its record.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use hickory_resolver::config::{ConnectionConfig, ProtocolConfig};
 use hickory_resolver::{ConnectionProvider, PoolContext};
 use tokio::sync::Mutex;
 
+use super::datagrams::Datagrams;
 use super::{Bootstrap, UpstreamError};
 use crate::config::{Host, Transport, UpstreamUrl};
 
@@ -39,6 +40,7 @@ pub struct Server {
     context: Arc<PoolContext>,
     provider: TokioRuntimeProvider,
     bootstrap: Bootstrap,
+    datagrams: Datagrams,
     connection: Mutex<Option<(DnsExchange<TokioRuntimeProvider>, u64)>>,
     /// Counts connections made, so that a failure drops only the connection it happened on.
     generation: AtomicU64,
@@ -55,6 +57,7 @@ impl Server {
             context,
             provider: TokioRuntimeProvider::default(),
             bootstrap,
+            datagrams: Datagrams::default(),
             connection: Mutex::new(None),
             generation: AtomicU64::new(0),
             smoothed: AtomicU32::new(UNKNOWN),
@@ -112,22 +115,38 @@ impl Server {
     }
 
     async fn ask_untimed(&self, request: &DnsRequest) -> Result<DnsResponse, UpstreamError> {
+        if self.url.transport == Transport::Udp {
+            return self.ask_over_udp(request).await;
+        }
         let request = self.padded(request.clone());
         let mut fresh = false;
         loop {
             let (connection, generation, reused) = self.connection(fresh).await?;
             match connection.send(request.clone()).first_answer().await {
-                Ok(response) if response.truncation && self.url.transport == Transport::Udp => {
-                    return self.ask_over_tcp(request).await;
-                }
                 Ok(response) => return Ok(response),
                 // A server may close an idle connection at any time; that is no failure of its own.
-                Err(_) if reused && self.url.transport != Transport::Udp && !fresh => {
+                Err(_) if reused && !fresh => {
                     self.drop_generation(generation).await;
                     fresh = true;
                 }
                 Err(error) => return Err(self.network(&error)),
             }
+        }
+    }
+
+    async fn ask_over_udp(&self, request: &DnsRequest) -> Result<DnsResponse, UpstreamError> {
+        let failed = |error: &dyn std::fmt::Display| UpstreamError::Network {
+            server: self.url.to_string(),
+            reason: error.to_string(),
+        };
+        let to = SocketAddr::new(self.address().await?, self.url.port);
+        let query = request.to_vec().map_err(|error| failed(&error))?;
+        let asked = self.datagrams.ask(to, &query).await;
+        let answer = asked.map_err(|error| failed(&error))?;
+        let response = DnsResponse::from_buffer(answer).map_err(|error| failed(&error))?;
+        match response.truncation {
+            true => self.ask_over_tcp(request.clone()).await,
+            false => Ok(response),
         }
     }
 

@@ -111,7 +111,7 @@ fn fill(cache: &Cache) {
 
 /// Queries of a workload, one after the other.
 fn queries(workload: Workload) -> Vec<Vec<u8>> {
-    let mut source = Queries::new(workload, 1_000_000, 1);
+    let mut source = Queries::new(workload, 1_000_000, POPULAR, 1);
     let next = || {
         let mut query = Vec::new();
         source.next(&mut query);

@@ -517,3 +517,35 @@ fn what_to_enter_is_shown() {
         "{said}"
     );
 }
+
+#[test]
+fn rfc9462_clients_learn_how_to_go_on_encrypted() {
+    let upstream = Upstream::start();
+    let svcb = |server| -> Vec<String> { ask(server, "_dns.resolver.arpa", "SVCB").data() };
+    let closed = Encrypted::start(upstream.address, "");
+    assert!(
+        svcb(closed.server.dns).is_empty(),
+        "a stranger would be turned away there"
+    );
+    let open = Encrypted::start(upstream.address, "[access]\nencrypted = [\"127.0.0.0/8\"]");
+    let (tls, https) = (open.tls.port(), open.https.port());
+    let told = svcb(open.server.dns);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("1 dns.test. alpn=dot") && told[0].contains(&format!("port={tls}")),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("2 dns.test. alpn=h2") && told[1].contains(&format!("port={https}")),
+        "{told:?}"
+    );
+    assert!(told[1].contains("/dns-query{?dns}"), "{told:?}");
+    let known = "[[device]]\nname = \"phone\"\nlabel = \"phone-x\"\naddresses = [\"127.0.0.1\"]";
+    let by_address = Encrypted::start(upstream.address, known);
+    let told = svcb(by_address.server.dns);
+    assert!(
+        told[0].starts_with("1 phone-x.dns.test. alpn=dot"),
+        "{told:?}"
+    );
+    assert!(by_address.connect("phone-x.dns.test").is_ok());
+}

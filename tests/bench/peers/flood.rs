@@ -20,6 +20,9 @@ pub struct Plan {
     pub workload: Workload,
     #[arg(long)]
     pub names: u64,
+    /// Popular names.
+    #[arg(long)]
+    pub cached: u64,
     #[arg(long)]
     pub run: u64,
     #[arg(long)]
@@ -64,9 +67,8 @@ pub fn run(plan: &Plan) -> Outcome {
         client: plan.to,
         ours: None,
     };
-    let mut queries = Queries::new(plan.workload, plan.names, plan.run);
-    let mut warm =
-        (0..crate::names::POPULAR).map(|n| crate::names::query(&crate::names::popular(n)));
+    let mut queries = Queries::new(plan.workload, plan.names, plan.cached, plan.run);
+    let mut warm = (0..plan.cached).map(|n| crate::names::query(&crate::names::popular(n)));
     let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
     let mut under_way = UnderWay {
         since: vec![None; 65_536],

@@ -1,10 +1,11 @@
 //! taciturn beside its peers: the same list, the same upstream, the same load.
 //!
-//! `cargo bench --bench peers` runs everything and prints one table per workload. `-- --help` lists what can
-//! be chosen. Every server runs on one core, the load and the upstream on another; the servers take turns, and
+//! `cargo bench --bench peers` runs everything and prints one table per workload; `-- growth` shows how taciturn
+//! grows; `-- --help` lists what can be chosen. Every server runs on one core, the load and the upstream on another; the servers take turns, and
 //! each figure is the median of the turns.
 
 mod flood;
+mod growth;
 mod names;
 mod peers;
 mod process;
@@ -27,6 +28,8 @@ use table::{Figures, Transport};
 
 const SERVER: &str = "127.0.0.1:53530";
 const UPSTREAM: &str = "127.0.0.1:53532";
+const TLS: &str = "127.0.0.1:53540";
+const HTTPS: &str = "127.0.0.1:53542";
 
 /// taciturn beside its peers.
 #[derive(Parser)]
@@ -68,6 +71,8 @@ enum Part {
     Upstream { address: SocketAddr },
     #[command(hide = true)]
     Flood(Plan),
+    /// How taciturn grows: with names on lists, names in the cache, connections, workers.
+    Growth,
 }
 
 fn main() -> ExitCode {
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
             println!("{}", serde_json::json!(outcome));
             return ExitCode::SUCCESS;
         }
+        Some(Part::Growth) => return growth::run(arguments.seconds),
         None => {}
     }
     if arguments.peers.is_empty() {
@@ -94,7 +100,7 @@ fn main() -> ExitCode {
         ];
     }
     if arguments.transports.is_empty() {
-        arguments.transports = vec![Transport::Udp, Transport::Tcp];
+        arguments.transports = Transport::ALL.to_vec();
     }
     if !complete(&mut arguments) {
         return ExitCode::FAILURE;
@@ -123,11 +129,11 @@ fn complete(arguments: &mut Arguments) -> bool {
         eprintln!("missing: taskset (apt-get install util-linux)");
         return false;
     }
-    if arguments.transports.contains(&Transport::Tcp) && process::find("dnsperf").is_none() {
-        eprintln!("missing: dnsperf (apt-get install dnsperf); TCP is left out");
+    if process::find("dnsperf").is_none() {
+        eprintln!("missing: dnsperf (apt-get install dnsperf); all but UDP is left out");
         arguments
             .transports
-            .retain(|transport| *transport != Transport::Tcp);
+            .retain(|transport| *transport == Transport::Udp);
     }
     arguments.peers.retain(|peer| match peer.program() {
         Some((program, mend)) if process::find(program).is_none() => {
@@ -139,76 +145,129 @@ fn complete(arguments: &mut Arguments) -> bool {
     true
 }
 
+/// A server that answers, with the upstream it asks.
+struct Turn {
+    server: Running,
+    _upstream: Running,
+    folder: tempfile::TempDir,
+    /// From its start to its first answer.
+    ready: Duration,
+}
+
+impl Turn {
+    /// Starts a server with a list of so many names and so many workers on these cores, and waits for its
+    /// first answer, which has to be that a listed name is blocked.
+    fn start(peer: Peer, names: u64, workers: usize, cores: &str) -> Result<Self, String> {
+        let words = |error: std::io::Error| error.to_string();
+        let folder = tempfile::tempdir().map_err(words)?;
+        let (listen, upstream) = (address(SERVER), address(UPSTREAM));
+        let upstream_log = folder.path().join("upstream.log");
+        let arguments = ["upstream".to_owned(), UPSTREAM.to_owned()];
+        let own = own()?;
+        let upstream_runs =
+            Running::start(LOAD_CORE, &own, &arguments, &upstream_log).map_err(words)?;
+        let setting = Setting {
+            folder: folder.path(),
+            listen,
+            tls: address(TLS),
+            https: address(HTTPS),
+            upstream,
+            names,
+            workers,
+        };
+        peers::write_certificate(folder.path())?;
+        let start = peer.prepare(&setting).map_err(words)?;
+        let log = folder.path().join("log");
+        let mut server =
+            Running::start(cores, &start.program, &start.arguments, &log).map_err(words)?;
+        let query = names::query(&names::listed(1));
+        let patience = Duration::from_secs(120);
+        let Some((ready, answer)) = process::first_answer(&mut server, listen, &query, patience)
+        else {
+            return Err(format!("no answer; it said: {}", end_of(&log)));
+        };
+        if peer != Peer::Ceiling && !is_blocked(&answer) {
+            return Err(format!("it does not block what is listed: {answer:?}"));
+        }
+        Ok(Self {
+            server,
+            _upstream: upstream_runs,
+            folder,
+            ready,
+        })
+    }
+
+    /// Asks for every popular name once.
+    fn warm(&self, cached: u64) -> Result<(), String> {
+        let plan = Plan {
+            warm: true,
+            cached,
+            ..plan(Workload::Cached)
+        };
+        let warmed = load(&plan)?;
+        match warmed.failed + warmed.lost > cached / 100 {
+            true => Err(format!(
+                "it does not forward: {warmed:?}; {}",
+                end_of(&self.folder.path().join("log"))
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+/// A load of the usual kind.
+fn plan(workload: Workload) -> Plan {
+    Plan {
+        to: address(SERVER),
+        workload,
+        names: 1_000_000,
+        cached: names::POPULAR,
+        run: 1,
+        seconds: 0.0,
+        window: 100,
+        rate: 0,
+        warm: false,
+    }
+}
+
+fn own() -> Result<String, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    Ok(own.display().to_string())
+}
+
 /// One server's turn: start, warm up, measure every workload, stop.
 fn turn(arguments: &Arguments, peer: Peer, run: u64, all: &mut table::All) -> Result<(), String> {
-    let words = |error: std::io::Error| error.to_string();
-    let folder = tempfile::tempdir().map_err(words)?;
-    let (listen, upstream) = (address(SERVER), address(UPSTREAM));
-    let own = std::env::current_exe()
-        .map_err(words)?
-        .display()
-        .to_string();
-    let upstream_log = folder.path().join("upstream.log");
-    let upstream_arguments = ["upstream".to_owned(), UPSTREAM.to_owned()];
-    let _upstream =
-        Running::start(LOAD_CORE, &own, &upstream_arguments, &upstream_log).map_err(words)?;
-    let setting = Setting {
-        folder: folder.path(),
-        listen,
-        upstream,
-        names: arguments.names,
-    };
-    let start = peer.prepare(&setting).map_err(words)?;
-    let log = folder.path().join("log");
-    let mut server =
-        Running::start(SERVER_CORE, &start.program, &start.arguments, &log).map_err(words)?;
-    let query = names::query(&names::listed(1));
-    let patience = Duration::from_secs(120);
-    let Some((ready, answer)) = process::first_answer(&mut server, listen, &query, patience) else {
-        return Err(format!("no answer; it said: {}", end_of(&log)));
-    };
-    if peer != Peer::Ceiling && !is_blocked(&answer) {
-        return Err(format!("it does not block what is listed: {answer:?}"));
+    let turn = Turn::start(peer, arguments.names, 1, SERVER_CORE)?;
+    if peer.forwards() {
+        turn.warm(names::POPULAR)?;
     }
-    let plan = |workload, seconds, rate, warm| Plan {
-        to: listen,
-        workload,
+    let plan = |workload, seconds, rate| Plan {
         names: arguments.names,
         run,
         seconds,
-        window: 100,
         rate,
-        warm,
+        ..plan(workload)
     };
-    if peer.forwards() {
-        let warmed = load(&own, &plan(Workload::Cached, 0.0, 0, true))?;
-        if warmed.failed + warmed.lost > names::POPULAR / 100 {
-            return Err(format!("it does not forward: {warmed:?}; {}", end_of(&log)));
-        }
-    }
     for &workload in &arguments.workloads {
         if !peer.forwards() && workload != Workload::Blocked && peer != Peer::Ceiling {
             continue;
         }
         for &transport in &arguments.transports {
-            if transport == Transport::Tcp && !peer.has_tcp() {
+            if !peer.speaks(transport) || !transport.shows(workload) {
                 continue;
             }
-            let before = server.usage();
+            let before = turn.server.usage();
+            let heavy = plan(workload, arguments.seconds, 0);
             let outcome = match transport {
-                Transport::Udp => load(&own, &plan(workload, arguments.seconds, 0, false))?,
-                other => table::dnsperf(
-                    other,
-                    &plan(workload, arguments.seconds, 0, false),
-                    folder.path(),
-                )?,
+                Transport::Udp => load(&heavy)?,
+                other => table::dnsperf(other, endpoint(other), &heavy, turn.folder.path())?,
             };
-            let after = server.usage();
+            let after = turn.server.usage();
             let latency = match transport {
-                Transport::Udp => load(&own, &plan(workload, 1.0, arguments.rate, false))?,
+                Transport::Udp => load(&plan(workload, 1.0, arguments.rate))?,
                 _ => outcome.clone(),
             };
-            let figures = Figures::new(&outcome, &latency, before, after, ready);
+            let figures = Figures::new(&outcome, &latency, before, after, turn.ready);
             let key = (transport, workload as u8, peer);
             let entry = all.entry(key).or_insert_with(|| (workload, Vec::new()));
             entry.1.push(figures);
@@ -217,10 +276,19 @@ fn turn(arguments: &Arguments, peer: Peer, run: u64, all: &mut table::All) -> Re
     Ok(())
 }
 
+/// Where a transport is listened for.
+fn endpoint(transport: Transport) -> SocketAddr {
+    address(match transport {
+        Transport::Udp | Transport::Tcp => SERVER,
+        Transport::Dot | Transport::Handshakes => TLS,
+        Transport::Doh => HTTPS,
+    })
+}
+
 /// Runs the load in a process on its own core.
-fn load(own: &str, plan: &Plan) -> Result<Outcome, String> {
+fn load(plan: &Plan) -> Result<Outcome, String> {
     let mut command = Command::new("taskset");
-    command.args(["-c", LOAD_CORE, own, "flood"]);
+    command.args(["-c", LOAD_CORE, &own()?, "flood"]);
     let workload = clap::ValueEnum::to_possible_value(&plan.workload);
     for (name, value) in [
         ("--to", plan.to.to_string()),
@@ -229,6 +297,7 @@ fn load(own: &str, plan: &Plan) -> Result<Outcome, String> {
             workload.map_or_else(String::new, |w| w.get_name().to_owned()),
         ),
         ("--names", plan.names.to_string()),
+        ("--cached", plan.cached.to_string()),
         ("--run", plan.run.to_string()),
         ("--seconds", plan.seconds.to_string()),
         ("--window", plan.window.to_string()),

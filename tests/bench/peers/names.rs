@@ -111,7 +111,7 @@ pub struct Queries {
 
 impl Queries {
     /// `run` makes misses of one run different from those of the others.
-    pub fn new(workload: Workload, names: u64, run: u64) -> Self {
+    pub fn new(workload: Workload, names: u64, cached: u64, run: u64) -> Self {
         let mut numbers = Numbers(run);
         // Enough different ones that neither side's processor caches hold them.
         let sample = names.min(300_000);
@@ -122,9 +122,7 @@ impl Queries {
             _ => Vec::new(),
         };
         let popular = match workload {
-            Workload::Cached | Workload::Mixed => {
-                (0..POPULAR).map(|n| query(&popular(n))).collect()
-            }
+            Workload::Cached | Workload::Mixed => (0..cached).map(|n| query(&popular(n))).collect(),
             _ => Vec::new(),
         };
         Self {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::names::write_list;
+use crate::table::Transport;
 
 /// A server under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, clap::ValueEnum)]
@@ -29,8 +30,12 @@ pub struct Start {
 pub struct Setting<'a> {
     pub folder: &'a Path,
     pub listen: SocketAddr,
+    pub tls: SocketAddr,
+    pub https: SocketAddr,
     pub upstream: SocketAddr,
     pub names: u64,
+    /// UDP sockets of taciturn, each with a thread.
+    pub workers: usize,
 }
 
 impl Peer {
@@ -85,9 +90,16 @@ impl Peer {
         !matches!(self, Self::Ceiling | Self::Nsd)
     }
 
-    /// Whether it speaks DNS over TCP here.
-    pub fn has_tcp(self) -> bool {
-        self != Self::Ceiling
+    /// Whether it speaks DNS over this transport here.
+    pub fn speaks(self, transport: Transport) -> bool {
+        match transport {
+            Transport::Udp => true,
+            Transport::Tcp => self != Self::Ceiling,
+            _ => matches!(
+                self,
+                Self::Taciturn | Self::Unbound | Self::Dnsdist | Self::Kresd
+            ),
+        }
     }
 
     /// Writes the list and configuration; returns the command.
@@ -95,9 +107,14 @@ impl Peer {
         let Setting {
             folder,
             listen,
+            tls,
+            https,
             upstream,
             names,
+            workers,
         } = *setting;
+        let (chain, key) = (folder.join(CHAIN), folder.join(KEY));
+        let (chain, key) = (chain.display(), key.display());
         let config = folder.join("config");
         let list = folder.join("list");
         let write = |text: String| std::fs::write(&config, text);
@@ -109,10 +126,14 @@ impl Peer {
             Self::Taciturn => {
                 plain(str::to_owned)?;
                 write(format!(
-                    "data = \"{folder_text}/data\"\n[listen]\ndns = [\"{listen}\"]\nudp_sockets = 1\n\
-                     tcp_connections_per_address = 10000\ntcp_connections = 20000\n\
+                    "data = \"{folder_text}/data\"\n[listen]\ndns = [\"{listen}\"]\nudp_sockets = {workers}\n\
+                     tls = [\"{tls}\"]\nhttps = [\"{https}\"]\n\
+                     tls_connections_per_address = 20000\ntls_connections = 20000\n\
+                     tcp_connections_per_address = 20000\ntcp_connections = 20000\n\
+                     [tls]\nhostname = \"{HOSTNAME}\"\ncertificate = \"{chain}\"\nkey = \"{key}\"\n\
+                     [access]\nencrypted = [\"127.0.0.0/8\"]\n\
                      [web]\nlisten = []\n[upstream]\nservers = [\"udp://{upstream}\"]\n\
-                     [cache]\nsize = \"64 MiB\"\n\
+                     [cache]\nsize = \"512 MiB\"\n\
                      [[list]]\nname = \"million\"\nfile = \"{list_text}\"\naction = \"block\"\n"
                 ))?;
                 vec![
@@ -130,7 +151,9 @@ impl Peer {
                     "",
                 )?;
                 write(format!(
-                    "server:\n interface: {}@{port}\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
+                    "server:\n interface: {}@{port}\n interface: {}@{}\n interface: {}@{}\n \
+                     tls-port: {}\n https-port: {}\n \
+                     tls-service-pem: \"{chain}\"\n tls-service-key: \"{key}\"\n do-daemonize: no\n username: \"\"\n chroot: \"\"\n \
                      directory: \"{folder_text}\"\n pidfile: \"\"\n use-syslog: no\n num-threads: 1\n \
                      do-not-query-localhost: no\n module-config: \"iterator\"\n \
                      msg-cache-size: 64m\n rrset-cache-size: 128m\n so-rcvbuf: 1m\n \
@@ -139,6 +162,12 @@ impl Peer {
                      forward-zone:\n name: \".\"\n forward-addr: {}@{}\n\
                      remote-control:\n control-enable: no\n",
                     listen.ip(),
+                    tls.ip(),
+                    tls.port(),
+                    https.ip(),
+                    https.port(),
+                    tls.port(),
+                    https.port(),
                     upstream.ip(),
                     upstream.port()
                 ))?;
@@ -159,7 +188,9 @@ impl Peer {
             Self::Dnsdist => {
                 plain(str::to_owned)?;
                 write(format!(
-                    "addLocal('{listen}', {{reusePort=true}})\nsetACL('127.0.0.0/8')\n\
+                    "addLocal('{listen}', {{reusePort=true}})\n\
+                     addTLSLocal('{tls}', '{chain}', '{key}')\n\
+                     addDOHLocal('{https}', '{chain}', '{key}', '/dns-query')\nsetACL('127.0.0.0/8')\n\
                      newServer({{address='{upstream}', sockets=4}})\nsetMaxUDPOutstanding(65535)\n\
                      getPool(''):setCache(newPacketCache(300000, {{maxTTL=86400}}))\n\
                      local names = newSuffixMatchNode()\n\
@@ -182,12 +213,19 @@ impl Peer {
                     "",
                 )?;
                 write(format!(
-                    "net.listen('{}', {port}, {{kind='dns'}})\nnet.ipv6 = false\n\
+                    "net.listen('{}', {port}, {{kind='dns'}})\n\
+                     net.listen('{}', {}, {{kind='tls'}})\n\
+                     net.listen('{}', {}, {{kind='doh2'}})\n\
+                     net.tls('{chain}', '{key}')\nnet.ipv6 = false\n\
                      modules = {{'policy'}}\nmodules.unload('ta_sentinel')\nmodules.unload('ta_signal_query')\n\
                      trust_anchors.remove('.')\ncache.size = 100 * MB\n\
                      policy.add(policy.rpz(policy.DENY, '{list_text}', false))\n\
                      policy.add(policy.all(policy.STUB('{}@{}')))\n",
                     listen.ip(),
+                    tls.ip(),
+                    tls.port(),
+                    https.ip(),
+                    https.port(),
                     upstream.ip(),
                     upstream.port()
                 ))?;
@@ -267,4 +305,20 @@ impl Peer {
                 .ok_or_else(|| std::io::Error::other("not installed")),
         }
     }
+}
+
+/// The name that the certificate is for.
+const HOSTNAME: &str = "bench.test";
+const CHAIN: &str = "chain.pem";
+const KEY: &str = "key.pem";
+
+/// Writes a certificate that every server uses: the same work for all.
+pub fn write_certificate(folder: &Path) -> Result<(), String> {
+    let names = vec![HOSTNAME.to_owned(), format!("*.{HOSTNAME}")];
+    let made = rcgen::generate_simple_self_signed(names).map_err(|error| error.to_string())?;
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).map_err(|error| error.to_string())
+    };
+    write(CHAIN, made.cert.pem())?;
+    write(KEY, made.signing_key.serialize_pem())
 }

@@ -1,6 +1,7 @@
 //! Figures of many turns, and the tables that are printed of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -17,6 +18,35 @@ use crate::process::{LOAD_CORE, Usage};
 pub enum Transport {
     Udp,
     Tcp,
+    /// DNS over TLS, on ten connections that stay.
+    Dot,
+    /// DNS over HTTPS, on ten connections that stay.
+    Doh,
+    /// DNS over TLS, with a full handshake for each query.
+    Handshakes,
+}
+
+impl Transport {
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Dot, Self::Doh, Self::Handshakes];
+
+    /// Whether a workload shows something over this transport that it does not over another.
+    pub fn shows(self, workload: Workload) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => true,
+            Self::Dot | Self::Doh => matches!(workload, Workload::Blocked | Workload::Cached),
+            Self::Handshakes => workload == Workload::Cached,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+            Self::Dot => "TLS",
+            Self::Doh => "HTTPS",
+            Self::Handshakes => "TLS with a handshake for each query",
+        }
+    }
 }
 
 /// What one turn showed.
@@ -77,7 +107,7 @@ pub fn print(all: &All) {
         };
         println!(
             "\n{workload:?} over {}, medians of {} runs",
-            format!("{transport:?}").to_uppercase(),
+            transport.name(),
             group[0].2.len()
         );
         let cpu = |figures: &[Figures]| median(figures, |figures| figures.cpu);
@@ -128,9 +158,14 @@ pub fn print(all: &All) {
 }
 
 /// The load over streams, which dnsperf brings.
-pub fn dnsperf(transport: Transport, plan: &Plan, folder: &Path) -> Result<Outcome, String> {
+pub fn dnsperf(
+    transport: Transport,
+    to: SocketAddr,
+    plan: &Plan,
+    folder: &Path,
+) -> Result<Outcome, String> {
     let file = folder.join("queries");
-    let mut queries = Queries::new(plan.workload, plan.names, plan.run);
+    let mut queries = Queries::new(plan.workload, plan.names, plan.cached, plan.run);
     let mut text = String::new();
     let mut wire = Vec::new();
     for _ in 0..200_000 {
@@ -140,20 +175,25 @@ pub fn dnsperf(transport: Transport, plan: &Plan, folder: &Path) -> Result<Outco
         text += &format!("{name} A\n");
     }
     std::fs::write(&file, text).map_err(|error| error.to_string())?;
-    let mode = match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
+    let uri = format!("https://{to}/dns-query");
+    let more: &[&str] = match transport {
+        Transport::Udp => &["-m", "udp"],
+        Transport::Tcp => &["-m", "tcp"],
+        Transport::Dot => &["-m", "dot"],
+        Transport::Doh => &[
+            "-m",
+            "doh",
+            "-O",
+            &format!("doh-uri={uri}"),
+            "-O",
+            "doh-method=POST",
+        ],
+        Transport::Handshakes => &["-m", "dot", "-O", "num-queries-per-conn=1"],
     };
     let output = Command::new("taskset")
-        .args([
-            "-c", LOAD_CORE, "dnsperf", "-m", mode, "-e", "-c", "10", "-q", "200",
-        ])
-        .args([
-            "-s",
-            &plan.to.ip().to_string(),
-            "-p",
-            &plan.to.port().to_string(),
-        ])
+        .args(["-c", LOAD_CORE, "dnsperf", "-e", "-c", "10", "-q", "200"])
+        .args(more)
+        .args(["-s", &to.ip().to_string(), "-p", &to.port().to_string()])
         .args(["-l", &plan.seconds.ceil().to_string(), "-d"])
         .arg(&file)
         .output()
