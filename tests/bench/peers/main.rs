@@ -135,6 +135,12 @@ fn complete(arguments: &mut Arguments) -> bool {
             .transports
             .retain(|transport| *transport == Transport::Udp);
     }
+    if process::find("h2load").is_none() {
+        eprintln!("missing: h2load (apt-get install nghttp2-client); HTTPS is left out");
+        arguments
+            .transports
+            .retain(|transport| *transport != Transport::Doh);
+    }
     arguments.peers.retain(|peer| match peer.program() {
         Some((program, mend)) if process::find(program).is_none() => {
             eprintln!("missing: {program} ({mend}); {} is left out", peer.name());
