@@ -127,6 +127,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 ///
 /// When it cannot start: the message says what to mend.
 pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
+    raise_file_limit();
     let config = &loaded.config;
     let data = config.data_folder();
     let assembled = assemble(config.clone()).await?;
@@ -193,6 +194,19 @@ pub async fn run(loaded: Loaded) -> Result<(), ServerError> {
     drop(listeners);
     shared.writer.stop();
     Ok(())
+}
+
+/// Every connection takes a file descriptor: asks the system for as many as it grants.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!("the limit of open files stays: {error}");
+    }
 }
 
 fn listen_for(kind: SignalKind) -> Result<tokio::signal::unix::Signal, ServerError> {

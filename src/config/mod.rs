@@ -78,6 +78,12 @@ pub struct Listen {
     pub udp_batches: bool,
     /// The largest UDP reply in bytes.
     pub udp_payload: u16,
+    /// Queries a second over UDP from one client; 0 means any number.
+    pub udp_rate: u32,
+    /// Queries at once over UDP from one client after a pause.
+    pub udp_burst: u32,
+    /// Networks whose clients have no such limit.
+    pub udp_unlimited: Vec<Network>,
     /// How long a TCP connection may stay idle.
     pub tcp_idle: Period,
     /// TCP connections at once.
@@ -105,6 +111,12 @@ impl Default for Listen {
             udp_sockets: 0,
             udp_batches: true,
             udp_payload: 1232,
+            udp_rate: 300,
+            udp_burst: 2000,
+            udp_unlimited: ["127.0.0.0/8", "::1/128"]
+                .iter()
+                .filter_map(|network| network.parse().ok().map(Network))
+                .collect(),
             tcp_idle: Period(Duration::from_secs(10)),
             tcp_connections: 1000,
             tcp_connections_per_address: 100,

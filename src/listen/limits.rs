@@ -66,7 +66,7 @@ impl Drop for Place {
 }
 
 /// One client has a whole IPv6 network of 64 bits to itself.
-fn client_of(address: IpAddr) -> IpAddr {
+pub(super) fn client_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpNet::new(v6.into(), 64).map_or(address, |network| network.network()),
         v4 => v4,

@@ -6,6 +6,7 @@
 
 pub mod https;
 mod limits;
+mod rate;
 pub mod stream;
 pub mod tcp;
 pub mod tls;
@@ -22,7 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::certificate::Current;
 use crate::config::Listen;
+use crate::policy::Networks;
 use crate::resolve::Resolver;
+use rate::Rate;
 use stream::Streams;
 use tcp::Door;
 use tls::{Inner, Tls};
@@ -156,10 +159,15 @@ impl Listeners {
         settings: &Listen,
         token: &CancellationToken,
     ) -> io::Result<()> {
+        let mut unlimited = Networks::default();
+        for network in &settings.udp_unlimited {
+            unlimited.add(network.0, ());
+        }
         let worker = udp::Worker {
             resolver: self.resolver.clone(),
             tasks: self.tasks.clone(),
             payload: usize::from(settings.udp_payload),
+            rate: Rate::new(settings.udp_rate, settings.udp_burst, unlimited).map(Arc::new),
         };
         for socket in sockets.udp {
             let worker = worker.clone();

@@ -55,6 +55,8 @@ totals! {
     upstream_failures,
     /// Queries refused because the client may not ask
     refused,
+    /// Queries over UDP turned away because the client asked too fast
+    rate_limited,
     /// Messages that could not be read
     malformed,
     /// Queries answered SERVFAIL because too many were waiting

@@ -17,7 +17,6 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use hickory_net::xfer::Protocol;
 use hickory_proto::op::OpCode;
-use hickory_proto::rr::rdata::opt::EdnsCode;
 use hickory_proto::serialize::binary::BinEncodable;
 use hickory_server::server::Request;
 
@@ -28,7 +27,8 @@ use crate::cache::{Age, Cache, Entry, Kind};
 use crate::device::DeviceId;
 use crate::policy::special::Special;
 use crate::policy::{Action, Category, HitKind, Tier, Verdict};
-use crate::record::{self, Recorder, Tally};
+use crate::record::{self, Recorder, Tally, unix_millis};
+use crate::wire::cookie::{Cookie, Cookies};
 use crate::wire::query::Options;
 use crate::wire::reply::{self, Ede, Reply, ede};
 use crate::wire::{Edns, HEADER, Name, Query, query, rcode};
@@ -136,6 +136,7 @@ pub struct Resolver {
     /// The cache.
     pub cache: Cache,
     flights: Flights,
+    cookies: Cookies,
     /// Counts and log.
     pub recorder: Recorder,
 }
@@ -147,6 +148,7 @@ impl Resolver {
             live: ArcSwap::from_pointee(live),
             cache: Cache::new(cache_bytes),
             flights: Flights::default(),
+            cookies: Cookies::new(rand::random()),
             recorder,
         }
     }
@@ -177,7 +179,7 @@ impl Resolver {
         let live = self.live.load();
         match self.own_answer(&live, &query, source, tally, out) {
             Ok(()) => {
-                fit(out, &query, source.via);
+                self.fit(out, &query, source);
                 Quick::Answered
             }
             Err(_) => Quick::Unanswered,
@@ -204,7 +206,7 @@ impl Resolver {
         let mut out = Vec::with_capacity(512);
         if let Some(query) = Query::parse(message) {
             self.answer_query(&query, source, &mut out).await;
-            fit(&mut out, &query, source.via);
+            self.fit(&mut out, &query, source);
             return Some(out);
         }
         // hickory reads what is unusual, and refuses what is broken.
@@ -248,6 +250,14 @@ impl Resolver {
         question.extend_from_slice(&u16::from(asked.query_class()).to_be_bytes());
         let metadata = &request.metadata;
         let edns = request.edns.as_ref();
+        let mut options = Options::default();
+        let given: &[_] = edns.map_or(&[], |edns| edns.options().as_ref());
+        for (code, option) in given {
+            let data = option.to_bytes().unwrap_or_default();
+            if options.take(u16::from(*code), &data).is_none() {
+                return refuse(&mut out, rcode::FORMERR).then_some(out);
+            }
+        }
         let query = Query {
             id: metadata.id,
             recursion_desired: metadata.recursion_desired,
@@ -261,17 +271,14 @@ impl Resolver {
                 payload: edns.max_payload(),
                 dnssec_ok: edns.flags().dnssec_ok,
             }),
-            options: edns.map_or_else(Options::default, |edns| Options {
-                padding: edns.option(EdnsCode::Padding).is_some(),
-                keepalive: edns.option(EdnsCode::Keepalive).is_some(),
-            }),
+            options,
         };
         if edns.is_some_and(|edns| edns.version() > 0) {
             reply::bad_version(&mut out, &query);
             return Some(out);
         }
         self.answer_query(&query, source, &mut out).await;
-        fit(&mut out, &query, source.via);
+        self.fit(&mut out, &query, source);
         Some(out)
     }
 
@@ -502,6 +509,41 @@ impl Resolver {
         true
     }
 
+    /// Makes a reply fit the way it goes: cut short if it is too long, with a cookie where the client's address
+    /// may be forged, with a word on how long the stream stays open, and padded where that hides its length.
+    #[inline]
+    fn fit(&self, out: &mut Vec<u8>, query: &Query<'_>, source: &Source) {
+        let via = source.via;
+        let cookie = query.options.cookie.filter(|_| !via.is_encrypted());
+        let limit = match via {
+            Via::Udp(limit) => query.udp_limit(limit),
+            _ => crate::wire::MAX_MESSAGE,
+        };
+        let reserved = cookie.map_or(0, |_| Cookie::REPLY);
+        reply::truncate(out, query, limit - reserved);
+        if let Some(cookie) = cookie {
+            let data = self
+                .cookies
+                .reply(&cookie, source.address.ip(), unix_seconds());
+            reply::add_cookie(out, &data);
+        }
+        if let Via::Tcp(idle) | Via::Tls(idle) = via
+            && query.options.keepalive
+        {
+            reply::add_keepalive(out, idle);
+        }
+        if via.is_encrypted() && query.options.padding {
+            reply::pad(out);
+        }
+    }
+
+    /// Whether a message comes from where it says: it has a cookie that we gave to that address.
+    pub fn is_at_home(&self, message: &[u8], client: IpAddr) -> bool {
+        Query::parse(message)
+            .and_then(|query| query.options.cookie)
+            .is_some_and(|cookie| self.cookies.is_valid(&cookie, client, unix_seconds()))
+    }
+
     /// The verdict on a name for a device, as the server would decide; nothing is counted.
     pub fn check(live: &Live, device: Option<DeviceId>, name: &Name) -> Verdict {
         let treatment = live.devices.treatment(device);
@@ -517,6 +559,11 @@ impl Resolver {
         })
         .await;
     }
+}
+
+/// Now, as cookies count.
+fn unix_seconds() -> u32 {
+    unix_millis().div_euclid(1000) as u32
 }
 
 fn local_answer(
@@ -561,25 +608,6 @@ fn count(lookup: &Lookup<'_>, verdict: Verdict, via: Option<&Name>, tally: &mut 
         via,
         generation: live.generation,
     });
-}
-
-/// Makes a reply fit the way it goes: cut short if it is too long, with a word on how long the stream stays
-/// open, and padded where that hides its length from somebody.
-#[inline]
-fn fit(out: &mut Vec<u8>, query: &Query<'_>, via: Via) {
-    let limit = match via {
-        Via::Udp(limit) => query.udp_limit(limit),
-        _ => crate::wire::MAX_MESSAGE,
-    };
-    reply::truncate(out, query, limit);
-    if let Via::Tcp(idle) | Via::Tls(idle) = via
-        && query.options.keepalive
-    {
-        reply::add_keepalive(out, idle);
-    }
-    if via.is_encrypted() && query.options.padding {
-        reply::pad(out);
-    }
 }
 
 /// Whether a verdict lets a name through on purpose, so that its answer is not looked into.

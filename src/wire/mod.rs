@@ -4,6 +4,7 @@
 //! [`reply`] writes an answer into a caller's buffer, [`records`] walks a response to find what has to be
 //! patched when it is served again.
 
+pub mod cookie;
 pub mod name;
 pub mod query;
 pub mod records;

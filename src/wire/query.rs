@@ -1,5 +1,6 @@
 //! Reading a client's question in place.
 
+use super::cookie::Cookie;
 use super::{CLASS_IN, HEADER, Name, rtype, u16_at};
 
 /// What a client says about itself in its OPT record (RFC 6891 section 6).
@@ -18,16 +19,26 @@ pub struct Options {
     pub padding: bool,
     /// The client wants to know how long an idle stream stays open (RFC 7828).
     pub keepalive: bool,
+    /// The client's cookie, which the reply is to repeat with ours (RFC 7873).
+    pub cookie: Option<Cookie>,
 }
 
 impl Options {
+    const COOKIE: u16 = 10;
     const KEEPALIVE: u16 = 11;
     const PADDING: u16 = 12;
 
+    /// Takes note of an option; `None` for one that cannot be as it is.
     #[inline]
-    fn take(&mut self, code: u16) {
-        self.padding |= code == Self::PADDING;
-        self.keepalive |= code == Self::KEEPALIVE;
+    pub fn take(&mut self, code: u16, data: &[u8]) -> Option<()> {
+        match code {
+            Self::PADDING => self.padding = true,
+            Self::KEEPALIVE => self.keepalive = true,
+            // Of several only the first counts (RFC 7873 section 5.2).
+            Self::COOKIE if self.cookie.is_none() => self.cookie = Some(Cookie::read(data)?),
+            _ => {}
+        }
+        Some(())
     }
 }
 
@@ -152,8 +163,8 @@ fn read_opt(bytes: &[u8], asked: &mut Options) -> Option<(Edns, usize)> {
     let mut options = bytes.get(11..11 + length)?;
     while !options.is_empty() {
         let length = u16_at(options, 2)? as usize;
-        asked.take(u16_at(options, 0)?);
-        options = options.get(4 + length..)?;
+        asked.take(u16_at(options, 0)?, options.get(4..4 + length)?)?;
+        options = &options[4 + length..];
     }
     let edns = Edns {
         payload: u16::from_be_bytes([fixed[3], fixed[4]]),

@@ -193,6 +193,25 @@ pub fn add_keepalive(out: &mut Vec<u8>, idle: Duration) {
     add_option(out, 11, &tenths.to_be_bytes());
 }
 
+/// Adds a cookie: the client's part and ours (RFC 7873 section 5.2).
+pub fn add_cookie(out: &mut Vec<u8>, data: &[u8; 24]) {
+    add_option(out, 10, data);
+}
+
+/// Writes an empty reply that has a client come back over TCP. Returns `false`, writing nothing, for what is no
+/// plain query.
+pub fn slip(out: &mut Vec<u8>, message: &[u8]) -> bool {
+    match Query::parse(message) {
+        Some(query) => {
+            Reply::new(out, &query, rcode::NOERROR)
+                .truncated()
+                .finish([]);
+            true
+        }
+        None => false,
+    }
+}
+
 /// Adds an option to the OPT record, which in our replies is the last record if there is one.
 fn add_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
     let mut opt = None;

@@ -22,7 +22,7 @@ fn every_mistake_has_its_message() {
         (
             "[listen]\ntcp_idel = \"10s\"",
             "taciturn.toml:2: unknown key `tcp_idel` in [listen]; did you mean `tcp_idle`? expected one of \
-             dns, tls, https, udp_sockets, udp_batches, udp_payload, tcp_idle, tcp_connections, \
+             dns, tls, https, udp_sockets, udp_batches, udp_payload, udp_rate, udp_burst, udp_unlimited, tcp_idle, tcp_connections, \
              tcp_connections_per_address, tls_idle, tls_connections, tls_connections_per_address, tcp_pipeline, \
              waiting",
         ),

@@ -290,3 +290,89 @@ fn ipv6_and_any_address() {
         }
     }
 }
+
+/// Sends many queries at once; returns the answers: how many whole ones, how many that were cut short.
+fn burst(server: std::net::SocketAddr, queries: &[Vec<u8>]) -> (usize, usize) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a limit");
+    let (mut whole, mut cut) = (0, 0);
+    let mut buffer = [0; 1500];
+    for some in queries.chunks(50) {
+        for query in some {
+            socket.send_to(query, server).expect("to send");
+        }
+        for _ in some {
+            let Ok(length) = socket.recv(&mut buffer) else {
+                break;
+            };
+            match buffer[2] & 2 != 0 && length < 100 {
+                true => cut += 1,
+                false => whole += 1,
+            }
+        }
+    }
+    (whole, cut)
+}
+
+#[test]
+fn who_asks_too_fast_over_udp_is_sent_to_tcp_and_others_are_not() {
+    let upstream = Upstream::start();
+    for batches in [true, false] {
+        let server = Taciturn::start(
+            upstream.address,
+            &format!(
+                "listen.udp_batches = {batches}\nlisten.udp_rate = 1\nlisten.udp_burst = 20\n\
+                 listen.udp_unlimited = []"
+            ),
+        );
+        let queries = vec![query(7, "tracking.miui.com", "A"); 100];
+        let (whole, cut) = burst(server.dns, &queries);
+        // The harness asked a few times before, to see whether the server is there.
+        assert!((1..=21).contains(&whole), "{whole} whole, {cut} cut");
+        assert!(
+            cut.abs_diff((100 - whole) / 2) <= 1,
+            "{whole} whole, {cut} cut"
+        );
+        assert_eq!(
+            ask_tcp(server.dns, "tracking.miui.com", "A").data(),
+            ["0.0.0.0"]
+        );
+        let metrics = web::get(server.web, "/metrics").expect("metrics").1;
+        let limited = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("taciturn_rate_limited_total "))
+            .and_then(|n| n.parse::<usize>().ok());
+        assert_eq!(limited, Some(100 - whole), "{metrics}");
+
+        // A client that shows our cookie is where it says.
+        let with_cookie = |cookie: &[u8]| {
+            let mut query = query(7, "tracking.miui.com", "A");
+            let length_at = query.len() - 2;
+            let length = 4 + cookie.len() as u16;
+            query[length_at..].copy_from_slice(&length.to_be_bytes());
+            query.extend_from_slice(&[0, 10, 0, cookie.len() as u8]);
+            query.extend_from_slice(cookie);
+            query
+        };
+        let mut stream = TcpStream::connect(server.dns).expect("a connection");
+        write_frame(&mut stream, &with_cookie(b"12345678"));
+        let answer = read_frame(&mut stream).expect("an answer");
+        let at = answer
+            .windows(12)
+            .position(|bytes| bytes == b"\x00\x0a\x00\x1812345678")
+            .expect("a cookie");
+        let cookie = answer[at + 4..at + 28].to_vec();
+        let (whole, _) = burst(server.dns, &vec![with_cookie(&cookie); 60]);
+        assert_eq!(whole, 60);
+        let mut forged = cookie;
+        forged[20] ^= 1;
+        let (whole, _) = burst(server.dns, &vec![with_cookie(&forged); 60]);
+        assert!(whole <= 3, "{whole}");
+        // A cookie of no possible length is a malformed message.
+        write_frame(&mut stream, &with_cookie(b"1234"));
+        let refused = Message::from_vec(&read_frame(&mut stream).expect("an answer")).expect("DNS");
+        assert_eq!(refused.metadata.response_code, ResponseCode::FormErr);
+    }
+}

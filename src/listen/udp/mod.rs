@@ -16,6 +16,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::rate::{Allowance, Rate};
 use crate::resolve::{Resolver, Source, Via};
 
 /// The longest query that is read, in bytes; what is cut short by it cannot be read as a query.
@@ -30,6 +31,8 @@ pub struct Worker {
     pub tasks: TaskTracker,
     /// The largest reply in bytes.
     pub payload: usize,
+    /// How fast a client may ask.
+    pub rate: Option<Arc<Rate>>,
 }
 
 impl Worker {
@@ -50,6 +53,24 @@ impl Worker {
         }
         let _ = batches;
         plain::start(self, socket, stop)
+    }
+
+    /// What is done with a query of a client, by how fast it asks. A client that proved its address by a cookie
+    /// is no flood in another's name.
+    fn allowance(&self, query: &[u8], client: SocketAddr, now: u64) -> Allowance {
+        let Some(rate) = &self.rate else {
+            return Allowance::Pass;
+        };
+        match rate.take(client.ip(), now) {
+            Allowance::Pass => Allowance::Pass,
+            _ if self.resolver.is_at_home(query, client.ip()) => Allowance::Pass,
+            other => other,
+        }
+    }
+
+    /// Now, for [`allowance`](Self::allowance).
+    fn now(&self) -> u64 {
+        self.rate.as_ref().map_or(0, |rate| rate.now())
     }
 
     fn source(&self, client: SocketAddr) -> Source {

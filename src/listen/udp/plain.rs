@@ -8,8 +8,10 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio_util::sync::CancellationToken;
 
+use super::super::rate::Allowance;
 use super::{MAX_QUERY, Worker};
 use crate::resolve::Quick;
+use crate::wire::reply::slip;
 
 /// Datagrams, or runs of datagrams, that one system call takes from the socket at most.
 const BATCH: usize = 16;
@@ -107,6 +109,16 @@ async fn take(
     ends: Ends,
     reply: &mut Vec<u8>,
 ) {
+    match worker.allowance(query, ends.client, worker.now()) {
+        Allowance::Pass => {}
+        limited => {
+            worker.resolver.recorder.tally().totals.rate_limited += 1;
+            if limited == Allowance::Slip && slip(reply, query) {
+                socket.reply(reply, ends).await;
+            }
+            return;
+        }
+    }
     if quick(worker, query, ends.client, reply) == Quick::Answered {
         return socket.reply(reply, ends).await;
     }
