@@ -20,6 +20,8 @@ pub struct Designated {
     pub tls: Option<u16>,
     /// The port of DNS over HTTPS.
     pub https: Option<u16>,
+    /// The port of DNS over QUIC.
+    pub quic: Option<u16>,
     /// The path of DNS over HTTPS.
     pub path: &'static str,
 }
@@ -41,6 +43,7 @@ impl Designated {
         let ways = [
             (self.tls, &b"\x03dot"[..], ""),
             (self.https, b"\x02h2", self.path),
+            (self.quic, b"\x03doq", ""),
         ];
         let mut any = false;
         for (priority, (port, alpn, path)) in (1u16..).zip(ways) {

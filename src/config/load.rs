@@ -233,6 +233,7 @@ fn check(config: &Config) -> Result<(), Conflict> {
         ("[listen] dns", &config.listen.dns),
         ("[listen] tls", &config.listen.tls),
         ("[listen] https", &config.listen.https),
+        ("[listen] quic", &config.listen.quic),
         ("[web] listen", &config.web.listen),
     ];
     for (at, (key, addresses)) in listen.iter().enumerate() {
@@ -240,6 +241,12 @@ fn check(config: &Config) -> Result<(), Conflict> {
             return anywhere(&format!("{key} names {address} twice; remove one"));
         }
         for (other, taken) in &listen[..at] {
+            // QUIC goes over UDP, the other two encrypted ones over TCP.
+            let apart = *key == "[listen] quic" && *other != "[listen] dns"
+                || *other == "[listen] quic" && *key == "[web] listen";
+            if apart {
+                continue;
+            }
             if let Some(address) = addresses.iter().find(|address| taken.contains(address)) {
                 return anywhere(&format!(
                     "{other} and {key} both name {address}; give one of them another port"
@@ -265,15 +272,17 @@ fn check_tls(config: &Config) -> Result<(), &'static str> {
     if tls.certificate.is_some() && tls.self_signed {
         return Err("[tls] has both a certificate and self_signed = true; keep one");
     }
-    if listen.tls.is_empty() && listen.https.is_empty() {
+    if !listen.is_encrypted() {
         return Ok(());
     }
     if tls.hostname.is_none() {
-        return Err("[listen] tls and https need [tls] hostname, the name that clients ask for");
+        return Err(
+            "[listen] tls, https and quic need [tls] hostname, the name that clients ask for",
+        );
     }
     if tls.certificate.is_none() && !tls.self_signed {
         return Err(
-            "[listen] tls and https need [tls] certificate and key, or self_signed = true to try things out",
+            "[listen] tls, https and quic need [tls] certificate and key, or self_signed = true to try things out",
         );
     }
     Ok(())

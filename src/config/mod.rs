@@ -72,6 +72,8 @@ pub struct Listen {
     pub tls: Vec<SocketAddr>,
     /// DNS over HTTPS.
     pub https: Vec<SocketAddr>,
+    /// DNS over QUIC.
+    pub quic: Vec<SocketAddr>,
     /// UDP sockets per address; 0 means one per core.
     pub udp_sockets: usize,
     /// Whether UDP sockets move many datagrams with one system call, where the system can.
@@ -108,6 +110,7 @@ impl Default for Listen {
             dns: vec![SocketAddr::from(([127, 0, 0, 1], 5300))],
             tls: Vec::new(),
             https: Vec::new(),
+            quic: Vec::new(),
             udp_sockets: 0,
             udp_batches: true,
             udp_payload: 1232,
@@ -476,6 +479,13 @@ impl Rules {
         OwnRules {
             rules: rules.collect(),
         }
+    }
+}
+
+impl Listen {
+    /// Whether anything encrypted is listened for.
+    pub fn is_encrypted(&self) -> bool {
+        !(self.tls.is_empty() && self.https.is_empty() && self.quic.is_empty())
     }
 }
 

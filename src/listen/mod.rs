@@ -6,6 +6,7 @@
 
 pub mod https;
 mod limits;
+pub mod quic;
 mod rate;
 pub mod stream;
 pub mod tcp;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::certificate::Current;
-use crate::config::Listen;
+use crate::config::{Listen, Period};
 use crate::policy::Networks;
 use crate::resolve::Resolver;
 use rate::Rate;
@@ -76,6 +77,8 @@ enum Kind {
     Tls,
     /// DNS over HTTPS.
     Https,
+    /// DNS over QUIC.
+    Quic,
 }
 
 impl Kind {
@@ -84,6 +87,7 @@ impl Kind {
             Self::Plain => "UDP and TCP",
             Self::Tls => "DNS over TLS",
             Self::Https => "DNS over HTTPS",
+            Self::Quic => "DNS over QUIC",
         }
     }
 }
@@ -93,7 +97,8 @@ fn wanted(config: &Listen) -> impl Iterator<Item = (Kind, SocketAddr)> + '_ {
     let plain = config.dns.iter().map(|address| (Kind::Plain, *address));
     let tls = config.tls.iter().map(|address| (Kind::Tls, *address));
     let https = config.https.iter().map(|address| (Kind::Https, *address));
-    plain.chain(tls).chain(https)
+    let quic = config.quic.iter().map(|address| (Kind::Quic, *address));
+    plain.chain(tls).chain(https).chain(quic)
 }
 
 /// The listeners, by address; addresses can be added and removed while the others go on.
@@ -159,62 +164,85 @@ impl Listeners {
         settings: &Listen,
         token: &CancellationToken,
     ) -> io::Result<()> {
-        let mut unlimited = Networks::default();
-        for network in &settings.udp_unlimited {
-            unlimited.add(network.0, ());
-        }
-        let worker = udp::Worker {
+        let streams = |idle: Period| Streams {
             resolver: self.resolver.clone(),
             tasks: self.tasks.clone(),
-            payload: usize::from(settings.udp_payload),
-            rate: Rate::new(settings.udp_rate, settings.udp_burst, unlimited).map(Arc::new),
-        };
-        for socket in sockets.udp {
-            let worker = worker.clone();
-            worker.start(socket, settings.udp_batches, token.clone())?;
-        }
-        let streams = |idle| Streams {
-            resolver: self.resolver.clone(),
-            tasks: self.tasks.clone(),
-            idle,
+            idle: idle.0,
             pipeline: settings.tcp_pipeline,
         };
         let tls = |inner| {
-            let streams = streams(settings.tls_idle.0);
+            let streams = streams(settings.tls_idle);
             let tls = Tls::new(streams, self.certificate.clone(), inner);
             tls.map(Door::Tls).map_err(io::Error::other)
-        };
-        let door = match kind {
-            Kind::Plain => Door::Plain(streams(settings.tcp_idle.0)),
-            Kind::Tls => tls(Inner::Dns)?,
-            Kind::Https => tls(Inner::Http)?,
         };
         let (total, per_client) = match kind {
             Kind::Plain => (
                 settings.tcp_connections,
                 settings.tcp_connections_per_address,
             ),
-            Kind::Tls | Kind::Https => (
+            _ => (
                 settings.tls_connections,
                 settings.tls_connections_per_address,
             ),
         };
-        let listener = tcp::Listener::new(sockets.tcp, total, per_client, door);
-        self.tasks.spawn(listener.run(token.clone()));
+        let door = match kind {
+            Kind::Plain => Door::Plain(streams(settings.tcp_idle)),
+            Kind::Tls => tls(Inner::Dns)?,
+            Kind::Https => tls(Inner::Http)?,
+            Kind::Quic => {
+                for socket in sockets.udp {
+                    let resolver = self.resolver.clone();
+                    let tls = tls::server_config(resolver, self.certificate.clone(), Inner::Quic)
+                        .map_err(io::Error::other)?;
+                    let streams = streams(settings.tls_idle);
+                    let listener = quic::Listener::new(socket, total, per_client, tls, streams)?;
+                    self.tasks.spawn(listener.run(token.clone()));
+                }
+                return Ok(());
+            }
+        };
+        let worker = udp::Worker {
+            resolver: self.resolver.clone(),
+            tasks: self.tasks.clone(),
+            payload: usize::from(settings.udp_payload),
+            rate: rate(settings).map(Arc::new),
+        };
+        for socket in sockets.udp {
+            let worker = worker.clone();
+            worker.start(socket, settings.udp_batches, token.clone())?;
+        }
+        if let Some(listener) = sockets.tcp {
+            let listener = tcp::Listener::new(listener, total, per_client, door);
+            self.tasks.spawn(listener.run(token.clone()));
+        }
         Ok(())
     }
 }
 
+fn rate(settings: &Listen) -> Option<Rate> {
+    let mut unlimited = Networks::default();
+    for network in &settings.udp_unlimited {
+        unlimited.add(network.0, ());
+    }
+    Rate::new(settings.udp_rate, settings.udp_burst, unlimited)
+}
+
 struct Sockets {
     udp: Vec<UdpSocket>,
-    tcp: tokio::net::TcpListener,
+    tcp: Option<tokio::net::TcpListener>,
 }
 
 fn bind((kind, address): (Kind, SocketAddr), settings: &Listen) -> Result<Sockets, ListenError> {
-    let tcp = bind_tcp(address).map_err(|error| ListenError::new(address, "TCP", &error))?;
+    let refused = |protocol: &'static str| {
+        move |error: io::Error| ListenError::new(address, protocol, &error)
+    };
+    let tcp = match kind {
+        Kind::Quic => None,
+        _ => Some(bind_tcp(address).map_err(refused("TCP"))?),
+    };
     let udp = match kind {
-        Kind::Plain => bind_udp(address, settings.udp_sockets)
-            .map_err(|error| ListenError::new(address, "UDP", &error))?,
+        Kind::Plain => bind_udp(address, settings.udp_sockets).map_err(refused("UDP"))?,
+        Kind::Quic => bind_udp(address, 1).map_err(refused("UDP"))?,
         Kind::Tls | Kind::Https => Vec::new(),
     };
     Ok(Sockets { udp, tcp })

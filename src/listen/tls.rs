@@ -28,6 +28,8 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 pub enum Inner {
     /// DNS, with two length bytes before each message.
     Dns,
+    /// DNS, a stream for each message.
+    Quic,
     /// HTTP/2 or HTTP/1.1.
     Http,
 }
@@ -36,6 +38,7 @@ impl Inner {
     fn protocols(self) -> Vec<Vec<u8>> {
         match self {
             Self::Dns => vec![b"dot".to_vec()],
+            Self::Quic => vec![b"doq".to_vec()],
             Self::Http => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         }
     }
@@ -73,7 +76,34 @@ impl ResolvesServerCert for Gate {
     }
 }
 
-/// What every encrypted connection needs.
+/// Shakes hands with the current certificate, with those who may come in, for what is spoken then.
+///
+/// # Errors
+///
+/// When no secret for session tickets can be drawn.
+pub fn server_config(
+    resolver: Arc<Resolver>,
+    certificate: Arc<Current>,
+    inner: Inner,
+) -> Result<ServerConfig, rustls::Error> {
+    let gate = Gate {
+        resolver,
+        certificate,
+        inner,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(gate));
+    config.alpn_protocols = inner.protocols();
+    // Sessions are resumed from what the client keeps: nothing is held for those that are gone.
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+    config.send_tls13_tickets = 1;
+    Ok(config)
+}
+
+/// What every encrypted connection over TCP needs.
 pub struct Tls {
     acceptor: TlsAcceptor,
     streams: Streams,
@@ -85,26 +115,13 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// When no secret for session tickets can be drawn.
+    /// As [`server_config`].
     pub fn new(
         streams: Streams,
         certificate: Arc<Current>,
         inner: Inner,
     ) -> Result<Self, rustls::Error> {
-        let gate = Gate {
-            resolver: streams.resolver.clone(),
-            certificate,
-            inner,
-        };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(gate));
-        config.alpn_protocols = inner.protocols();
-        // Sessions are resumed from what the client keeps: nothing is held for those that are gone.
-        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-        config.send_tls13_tickets = 1;
+        let config = server_config(streams.resolver.clone(), certificate, inner)?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             streams,
@@ -129,7 +146,7 @@ impl Tls {
             Err(_) => return tracing::debug!("TLS handshake with {address} took too long"),
         };
         let via = match self.inner {
-            Inner::Dns => Via::Tls(self.streams.idle),
+            Inner::Dns | Inner::Quic => Via::Tls(self.streams.idle),
             Inner::Http => Via::Https,
         };
         let label = match self.caller(&stream) {
@@ -144,7 +161,7 @@ impl Tls {
             via,
         };
         match self.inner {
-            Inner::Dns => self.streams.serve(&mut stream, &source, stop).await,
+            Inner::Dns | Inner::Quic => self.streams.serve(&mut stream, &source, stop).await,
             Inner::Http => https::serve(&self.streams, stream, source, stop).await,
         }
     }

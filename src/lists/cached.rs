@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::{ListStatus, Source};
+use crate::files::{PRIVATE, replace};
 use crate::policy::Digest;
 
 /// What is remembered about a copy.
@@ -96,15 +97,15 @@ impl CacheFolder {
 
     /// Replaces what is remembered about a copy.
     pub fn write_info(&self, source: &Source, info: &CopyInfo) -> io::Result<()> {
-        replace(&self.path(source, "json"), &serde_json::to_vec(info)?)
+        self.make()?;
+        let bytes = serde_json::to_vec(info)?;
+        replace(&self.path(source, "json"), &bytes, PRIVATE)
     }
 
     /// Leaves word of how the lists fared, for `taciturn lists`.
     pub fn write_status(&self, lists: &[ListStatus]) -> io::Result<()> {
-        replace(
-            &self.folder.join("status.json"),
-            &serde_json::to_vec(lists)?,
-        )
+        let bytes = serde_json::to_vec(lists)?;
+        replace(&self.make()?.join("status.json"), &bytes, PRIVATE)
     }
 
     /// How the lists fared when a server last said so.
@@ -167,17 +168,6 @@ pub fn digest_of(context: Context) -> Digest {
     let mut digest = Digest::default();
     digest.copy_from_slice(context.finish().as_ref());
     digest
-}
-
-/// Writes beside the file and renames, so that readers never see half of it.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let new = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = fs::File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&new, path)
 }
 
 /// FNV-1a: file names have to stay the same from release to release.

@@ -33,6 +33,8 @@ totals! {
     tls_queries,
     /// Queries received over HTTPS
     https_queries,
+    /// Queries received over QUIC
+    quic_queries,
     /// Lookups blocked
     blocked,
     /// Lookups recorded

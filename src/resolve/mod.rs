@@ -50,6 +50,8 @@ pub enum Via {
     Tls(Duration),
     /// HTTPS.
     Https,
+    /// QUIC.
+    Quic,
 }
 
 impl Via {
@@ -62,7 +64,7 @@ impl Via {
 
     /// Whether nobody on the way can read what is said.
     pub fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls(_) | Self::Https)
+        matches!(self, Self::Tls(_) | Self::Https | Self::Quic)
     }
 }
 

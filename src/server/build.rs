@@ -58,6 +58,7 @@ pub fn live(config: &Config, rules: Arc<RuleSet>, router: Arc<Router>, generatio
             hostname: hostname.and_then(|name| Name::from_text(&name.0).ok()),
             tls: port(&config.listen.tls),
             https: port(&config.listen.https),
+            quic: port(&config.listen.quic),
             path: PATH,
         },
         access: networks(&config.access.allow),
@@ -158,8 +159,8 @@ fn treatment(base: &PolicyConfig, own: Option<&PolicyConfig>) -> Treatment {
 /// A sentence, when it cannot be used.
 pub fn certificate(config: &Config) -> Result<Option<Certificate>, String> {
     let tls = &config.tls;
-    let encrypted = !config.listen.tls.is_empty() || !config.listen.https.is_empty();
-    let Some(hostname) = tls.hostname.as_ref().filter(|_| encrypted) else {
+    let hostname = tls.hostname.as_ref();
+    let Some(hostname) = hostname.filter(|_| config.listen.is_encrypted()) else {
         return Ok(None);
     };
     let loaded = match (&tls.certificate, &tls.key) {

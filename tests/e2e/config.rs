@@ -22,7 +22,7 @@ fn every_mistake_has_its_message() {
         (
             "[listen]\ntcp_idel = \"10s\"",
             "taciturn.toml:2: unknown key `tcp_idel` in [listen]; did you mean `tcp_idle`? expected one of \
-             dns, tls, https, udp_sockets, udp_batches, udp_payload, udp_rate, udp_burst, udp_unlimited, tcp_idle, tcp_connections, \
+             dns, tls, https, quic, udp_sockets, udp_batches, udp_payload, udp_rate, udp_burst, udp_unlimited, tcp_idle, tcp_connections, \
              tcp_connections_per_address, tls_idle, tls_connections, tls_connections_per_address, tcp_pipeline, \
              waiting",
         ),
@@ -113,11 +113,11 @@ fn every_mistake_has_its_message() {
         ),
         (
             "[listen]\ntls = [\"127.0.0.1:8853\"]",
-            "taciturn.toml: [listen] tls and https need [tls] hostname, the name that clients ask for",
+            "taciturn.toml: [listen] tls, https and quic need [tls] hostname, the name that clients ask for",
         ),
         (
             "[listen]\ntls = [\"127.0.0.1:8853\"]\n[tls]\nhostname = \"dns.test\"",
-            "taciturn.toml: [listen] tls and https need [tls] certificate and key, or self_signed = true to try \
+            "taciturn.toml: [listen] tls, https and quic need [tls] certificate and key, or self_signed = true to try \
              things out",
         ),
         (

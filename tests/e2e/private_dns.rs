@@ -530,7 +530,8 @@ fn rfc9462_clients_learn_how_to_go_on_encrypted() {
     let open = Encrypted::start(upstream.address, "[access]\nencrypted = [\"127.0.0.0/8\"]");
     let (tls, https) = (open.tls.port(), open.https.port());
     let told = svcb(open.server.dns);
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[2].starts_with("3 dns.test. alpn=doq"), "{told:?}");
     assert!(
         told[0].starts_with("1 dns.test. alpn=dot") && told[0].contains(&format!("port={tls}")),
         "{told:?}"
@@ -548,4 +549,28 @@ fn rfc9462_clients_learn_how_to_go_on_encrypted() {
         "{told:?}"
     );
     assert!(by_address.connect("phone-x.dns.test").is_ok());
+}
+
+#[test]
+fn rfc9250_a_stream_for_each_query() {
+    let upstream = Upstream::start();
+    let encrypted = Encrypted::start(upstream.address, "");
+    let hostname = encrypted.add("phone");
+    for (name, expected) in [
+        ("tracking.miui.com.", "0.0.0.0"),
+        ("www.example.", "192.0.2.1"),
+    ] {
+        let answer = encrypted.ask_over_quic(&hostname, name).expect("an answer");
+        let data: Vec<String> = answer.answers.iter().map(|r| r.data.to_string()).collect();
+        assert_eq!(data, [expected]);
+    }
+    for hostname in [HOSTNAME, "guess.dns.test"] {
+        assert!(encrypted.ask_over_quic(hostname, "www.example.").is_err());
+    }
+    eventually("counts by device", || {
+        encrypted
+            .server
+            .cli(&["stats", "--by", "device", "--csv"])
+            .contains("phone")
+    });
 }

@@ -6,6 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_net::quic::QuicClientStream;
+use hickory_net::runtime::TokioRuntimeProvider;
+use hickory_net::xfer::{DnsExchange, DnsHandle, FirstAnswer};
+use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message, Query};
+use hickory_proto::rr::RecordType;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -37,7 +42,7 @@ impl Encrypted {
         let server = Taciturn::start(
             upstream,
             &format!(
-                "listen.tls = [\"{dot}\"]\nlisten.https = [\"{https}\"]\n{more}\n\
+                "listen.tls = [\"{dot}\"]\nlisten.https = [\"{https}\"]\nlisten.quic = [\"{dot}\"]\n{more}\n\
                  [tls]\nhostname = \"{HOSTNAME}\"\n{tls}\n"
             ),
         );
@@ -80,6 +85,30 @@ impl Encrypted {
             .with_no_client_auth();
         config.alpn_protocols = vec![b"dot".to_vec()];
         Arc::new(config)
+    }
+
+    /// Asks over QUIC under a host name.
+    pub fn ask_over_quic(&self, hostname: &str, name: &str) -> Result<Message, String> {
+        let mut config = (*self.client()).clone();
+        config.alpn_protocols = vec![b"doq".to_vec()];
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
+        runtime.block_on(async {
+            let (server, hostname) = (self.tls, hostname.to_owned());
+            let stream = QuicClientStream::builder()
+                .crypto_config(config)
+                .build(server, hostname.into());
+            let stream = stream.await.map_err(|error| error.to_string())?;
+            let (exchange, background) = DnsExchange::<TokioRuntimeProvider>::from_stream(stream);
+            tokio::spawn(background);
+            let mut message = Message::query();
+            let name = name.parse().map_err(|_| "a name".to_owned())?;
+            message.add_query(Query::query(name, RecordType::A));
+            let request = DnsRequest::new(message, DnsRequestOptions::default());
+            let answer = exchange.send(request).first_answer().await;
+            answer
+                .map(|answer| (*answer).clone())
+                .map_err(|error| error.to_string())
+        })
     }
 
     /// Shakes hands under a host name.

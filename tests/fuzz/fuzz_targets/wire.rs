@@ -5,7 +5,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use taciturn::answer::{BlockAnswer, own};
-use taciturn::cache::{Entry, Key, Limits};
+use taciturn::cache::{Entry, Limits};
+use taciturn::wire::cookie::Cookies;
 use taciturn::wire::reply::{self, Ede};
 use taciturn::wire::{Query, records};
 
@@ -31,7 +32,9 @@ fuzz_target!(|input: (&[u8], &[u8], u16)| {
     };
     assert!(query.name.wire().len() <= 255);
     assert_eq!(query.name.to_string().is_empty(), false);
-    let _ = Key::of(&query).as_bytes();
+    if let Some(cookie) = &query.options.cookie {
+        Cookies::new([7; 16]).reply(cookie, [127, 0, 0, 1].into(), 1000);
+    }
     own::write_unusual(&mut out, &query);
     let error = Ede { code: 15, text: "list" };
     BlockAnswer::default().write(&mut out, &query, error);
@@ -53,6 +56,12 @@ fuzz_target!(|input: (&[u8], &[u8], u16)| {
             assert_eq!(out[..2], message[..2]);
             records::walk(&out, |_| {}).expect("what we serve can be read");
             reply::truncate(&mut out, &query, limit.max(512).into());
+            reply::add_cookie(&mut out, &[7; 24]);
+            reply::add_keepalive(&mut out, std::time::Duration::from_secs(9));
+            reply::pad(&mut out);
+            let padded = out.len() % 468 == 0 || query.edns.is_none() || out.len() > 65_000;
+            assert!(padded, "{}", out.len());
+            records::walk(&out, |_| {}).expect("what we add to can be read");
         }
     }
 });
