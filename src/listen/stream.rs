@@ -19,6 +19,10 @@ use crate::resolve::{Quick, Resolver, Source};
 
 /// How long a client may take to accept replies before it is given up.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How long queries may be worked on: longer than any upstream may take.
+const WORK_LIMIT: Duration = Duration::from_secs(60);
+/// How often a connection that waits for answers is looked at.
+const CHECK: Duration = Duration::from_millis(100);
 /// Room for what is read, in bytes: a query or two; more while a client sends many.
 const ROOM: usize = 512;
 const MUCH_ROOM: usize = 16 << 10;
@@ -43,8 +47,12 @@ struct Pending {
     out: Vec<u8>,
     reply: Vec<u8>,
     under_way: usize,
-    replies: mpsc::Sender<Option<Vec<u8>>>,
+    /// Where replies arrive that took time; there only while there are such, since most connections are idle.
+    channel: Option<(mpsc::Sender<Reply>, mpsc::Receiver<Reply>)>,
 }
+
+/// Not everything is answered.
+type Reply = Option<Vec<u8>>;
 
 impl Streams {
     /// Serves a connection until the client closes it, is idle for too long, or `stop` comes; queries under
@@ -53,21 +61,20 @@ impl Streams {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let (replies, mut ready) = mpsc::channel(self.pipeline);
         let mut pending = Pending {
             out: Vec::new(),
             reply: Vec::new(),
             under_way: 0,
-            replies,
+            channel: None,
         };
         let mut read = BytesMut::new();
         let mut room = ROOM;
-        let mut deadline = Instant::now() + self.idle;
-        let timer = sleep_until(deadline);
+        let mut last = Instant::now();
+        let timer = sleep_until(last + self.idle);
         tokio::pin!(timer);
         loop {
             while self.take(&mut read, &mut pending, source) {
-                deadline = Instant::now() + self.idle;
+                last = Instant::now();
                 if flush(stream, &mut pending.out).await.is_err() {
                     return;
                 }
@@ -75,17 +82,14 @@ impl Streams {
             if read.is_empty() {
                 // Nothing is held for a client that says nothing.
                 read = BytesMut::new();
+                pending.reply = Vec::new();
             }
             read.reserve(room);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(reply) = ready.recv(), if pending.under_way > 0 => {
-                    pending.landed(reply);
-                    while let Ok(reply) = ready.try_recv() {
-                        pending.landed(reply);
-                    }
-                    deadline = Instant::now() + self.idle;
+                () = pending.landed(), if pending.under_way > 0 => {
+                    last = Instant::now();
                     if flush(stream, &mut pending.out).await.is_err() {
                         return;
                     }
@@ -99,21 +103,22 @@ impl Streams {
                     }
                 }
                 () = &mut timer => {
-                    // A client that waits for answers is not idle.
-                    if pending.under_way > 0 {
-                        deadline = Instant::now() + self.idle;
-                    } else if Instant::now() >= deadline {
+                    // A client that waits for answers is not idle, as long as they can still come.
+                    let limit = match pending.under_way {
+                        0 => self.idle,
+                        _ => self.idle.max(WORK_LIMIT),
+                    };
+                    if last.elapsed() >= limit {
                         break;
                     }
-                    timer.as_mut().reset(deadline);
+                    let next = last + self.idle;
+                    timer.as_mut().reset(next.max(Instant::now() + CHECK));
                 }
             }
         }
-        while pending.under_way > 0
-            && let Some(reply) = ready.recv().await
-        {
-            pending.landed(reply);
-            if flush(stream, &mut pending.out).await.is_err() {
+        while pending.under_way > 0 {
+            let landed = timeout(WORK_LIMIT, pending.landed()).await;
+            if landed.is_err() || flush(stream, &mut pending.out).await.is_err() {
                 return;
             }
         }
@@ -143,7 +148,9 @@ impl Streams {
                 Quick::Unanswered => {
                     pending.under_way += 1;
                     let resolver = self.resolver.clone();
-                    let replies = pending.replies.clone();
+                    let channel = &mut pending.channel;
+                    let (replies, _) = channel.get_or_insert_with(|| mpsc::channel(self.pipeline));
+                    let replies = replies.clone();
                     let source = source.clone();
                     self.tasks.spawn(async move {
                         let reply = resolver.answer(&message, &source).await;
@@ -157,11 +164,21 @@ impl Streams {
 }
 
 impl Pending {
-    /// A query that was worked on is done; not everything is answered.
-    fn landed(&mut self, reply: Option<Vec<u8>>) {
-        self.under_way -= 1;
-        if let Some(reply) = reply {
-            push(&mut self.out, &reply);
+    /// Waits until a query that was worked on is done, and takes its reply and those that came with it.
+    async fn landed(&mut self) {
+        let Some((_, ready)) = &mut self.channel else {
+            return std::future::pending().await;
+        };
+        let mut next = ready.recv().await;
+        while let Some(reply) = next {
+            self.under_way -= 1;
+            if let Some(reply) = reply {
+                push(&mut self.out, &reply);
+            }
+            next = ready.try_recv().ok();
+        }
+        if self.under_way == 0 {
+            self.channel = None;
         }
     }
 }

@@ -162,7 +162,8 @@ impl Tls {
         };
         match self.inner {
             Inner::Dns | Inner::Quic => self.streams.serve(&mut stream, &source, stop).await,
-            Inner::Http => https::serve(&self.streams, stream, source, stop).await,
+            // On the heap, so that connections of the other kind do not have its size.
+            Inner::Http => Box::pin(https::serve(&self.streams, stream, source, stop)).await,
         }
     }
 

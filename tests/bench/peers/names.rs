@@ -110,7 +110,7 @@ pub struct Queries {
 }
 
 impl Queries {
-    /// `run` makes misses of one run different from those of the others.
+    /// `run` makes misses of one load different from those of the others.
     pub fn new(workload: Workload, names: u64, cached: u64, run: u64) -> Self {
         let mut numbers = Numbers(run);
         // Enough different ones that neither side's processor caches hold them.
@@ -130,7 +130,8 @@ impl Queries {
             listed,
             popular,
             numbers,
-            fresh: run << 32,
+            // What one workload missed, another would find in the cache.
+            fresh: run << 32 | (workload as u64) << 28,
         }
     }
 
