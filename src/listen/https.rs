@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::Streams;
 use crate::device::setup::PATH;
-use crate::resolve::{Quick, Resolver, Source};
+use crate::resolve::{Resolver, Source};
 use crate::wire::{MAX_MESSAGE, records};
 
 /// What questions and answers are called (RFC 8484 section 6).
@@ -171,17 +171,8 @@ impl Connection {
             Ok(message) => message,
             Err(refusal) => return refusal.reply(),
         };
-        let mut out = Vec::new();
-        let quick = {
-            let mut tally = self.resolver.recorder.tally();
-            tally.totals.https_queries += 1;
-            self.resolver.quick(&message, &source, &mut tally, &mut out)
-        };
-        let reply = match quick {
-            Quick::Answered => Some(out),
-            Quick::Unanswered => self.resolver.answer(&message, &source).await,
-        };
-        match reply {
+        self.resolver.recorder.tally().totals.https_queries += 1;
+        match self.resolver.answer(&message, &source).await {
             Some(reply) => dns(reply),
             None => Refusal(StatusCode::BAD_REQUEST, "this is no DNS query").reply(),
         }

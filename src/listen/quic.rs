@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::limits::Limits;
 use super::stream::Streams;
 use crate::device::Caller;
-use crate::resolve::{Quick, Source, Via};
+use crate::resolve::{Source, Via};
 use crate::wire::MAX_MESSAGE;
 
 /// How long a client may take for its handshake, and to send a query.
@@ -164,20 +164,10 @@ async fn answer(
     let Some(message) = message(&frame) else {
         return Err(PROTOCOL_ERROR);
     };
-    let mut out = Vec::new();
-    let quick = {
-        let mut tally = streams.resolver.recorder.tally();
-        tally.totals.quic_queries += 1;
-        streams
-            .resolver
-            .quick(message, source, &mut tally, &mut out)
-    };
-    let reply = match quick {
-        Quick::Answered => out,
-        Quick::Unanswered => match streams.resolver.answer(message, source).await {
-            Some(reply) => reply,
-            None => return Err(PROTOCOL_ERROR),
-        },
+    let resolver = &streams.resolver;
+    resolver.recorder.tally().totals.quic_queries += 1;
+    let Some(reply) = resolver.answer(message, source).await else {
+        return Err(PROTOCOL_ERROR);
     };
     let length = u16::try_from(reply.len()).map_err(|_| INTERNAL_ERROR)?;
     let mut frame = Vec::with_capacity(2 + reply.len());

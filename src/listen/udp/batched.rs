@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::super::rate::Allowance;
-use super::{MAX_QUERY, Worker};
-use crate::resolve::{Ahead, Quick};
+use super::{MAX_QUERY, Taken, Worker};
+use crate::resolve::Ahead;
 use crate::sys::datagrams::{BatchSocket, Ends, Inbox, Outbox};
-use crate::wire::reply;
 
 /// Datagrams from which on it pays to fetch memory for all of them before the first is answered.
 const WORTH_LOOKING_AHEAD: usize = 4;
@@ -53,28 +51,15 @@ fn answer(worker: &Worker, socket: &Arc<BatchSocket>, inbox: &Inbox, outbox: &mu
     let mut tally = resolver.recorder.tally();
     let now = worker.now();
     for (query, ends) in inbox.datagrams() {
-        tally.totals.udp_queries += 1;
-        // Port 0 cannot be answered; a reply there would only come back as an error.
-        if ends.client.port() == 0 {
-            continue;
-        }
         let Some(room) = outbox.room() else {
             return;
         };
         let query = &query[..query.len().min(MAX_QUERY)];
-        match worker.allowance(query, ends.client, now) {
-            Allowance::Pass => {}
-            limited => {
-                tally.totals.rate_limited += 1;
-                if limited == Allowance::Slip && reply::slip(room, query) {
-                    outbox.add(ends);
-                }
-                continue;
-            }
-        }
-        match resolver.quick(query, &worker.source(ends.client), &mut tally, room) {
-            Quick::Answered => outbox.add(ends),
-            Quick::Unanswered => answer_later(worker, socket, query, ends),
+        let source = worker.source(ends.client);
+        match worker.take(query, &source, now, &mut tally, room) {
+            Taken::Answered => outbox.add(ends),
+            Taken::Later => answer_later(worker, socket, query, ends),
+            Taken::Dropped => {}
         }
     }
 }

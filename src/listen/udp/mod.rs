@@ -17,10 +17,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::rate::{Allowance, Rate};
-use crate::resolve::{Resolver, Source, Via};
+use crate::record::Tally;
+use crate::resolve::{Quick, Resolver, Source, Via};
+use crate::wire::reply;
 
 /// The longest query that is read, in bytes; what is cut short by it cannot be read as a query.
 const MAX_QUERY: usize = 4096;
+
+/// What came of a datagram.
+enum Taken {
+    /// The reply is in the buffer.
+    Answered,
+    /// The general path has to look at it.
+    Later,
+    /// Nothing is said to it.
+    Dropped,
+}
 
 /// What every socket's thread or task needs.
 #[derive(Clone)]
@@ -55,6 +67,34 @@ impl Worker {
         plain::start(self, socket, stop)
     }
 
+    /// Answers a datagram into `out` if that can be done at once and its client does not ask too fast.
+    fn take(
+        &self,
+        query: &[u8],
+        source: &Source,
+        now: u64,
+        tally: &mut Tally,
+        out: &mut Vec<u8>,
+    ) -> Taken {
+        tally.totals.udp_queries += 1;
+        // Port 0 cannot be answered; a reply there would only come back as an error.
+        if source.address.port() == 0 {
+            return Taken::Dropped;
+        }
+        let allowance = self.allowance(query, source.address, now);
+        if allowance != Allowance::Pass {
+            tally.totals.rate_limited += 1;
+            return match allowance == Allowance::Slip && reply::slip(out, query) {
+                true => Taken::Answered,
+                false => Taken::Dropped,
+            };
+        }
+        match self.resolver.quick(query, source, tally, out) {
+            Quick::Answered => Taken::Answered,
+            Quick::Unanswered => Taken::Later,
+        }
+    }
+
     /// What is done with a query of a client, by how fast it asks. A client that proved its address by a cookie
     /// is no flood in another's name.
     fn allowance(&self, query: &[u8], client: SocketAddr, now: u64) -> Allowance {
@@ -68,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Now, for [`allowance`](Self::allowance).
+    /// Now, for [`take`](Self::take): once for many datagrams.
     fn now(&self) -> u64 {
         self.rate.as_ref().map_or(0, |rate| rate.now())
     }

@@ -8,10 +8,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use tokio::io::Interest;
 use tokio_util::sync::CancellationToken;
 
-use super::super::rate::Allowance;
-use super::{MAX_QUERY, Worker};
-use crate::resolve::Quick;
-use crate::wire::reply::slip;
+use super::{MAX_QUERY, Taken, Worker};
 
 /// Datagrams, or runs of datagrams, that one system call takes from the socket at most.
 const BATCH: usize = 16;
@@ -109,41 +106,22 @@ async fn take(
     ends: Ends,
     reply: &mut Vec<u8>,
 ) {
-    match worker.allowance(query, ends.client, worker.now()) {
-        Allowance::Pass => {}
-        limited => {
-            worker.resolver.recorder.tally().totals.rate_limited += 1;
-            if limited == Allowance::Slip && slip(reply, query) {
-                socket.reply(reply, ends).await;
-            }
-            return;
-        }
-    }
-    if quick(worker, query, ends.client, reply) == Quick::Answered {
-        return socket.reply(reply, ends).await;
-    }
-    // Port 0 cannot be answered; a reply there would only come back as an error.
-    if ends.client.port() == 0 {
-        return;
+    let source = worker.source(ends.client);
+    let taken = {
+        let mut tally = worker.resolver.recorder.tally();
+        worker.take(query, &source, worker.now(), &mut tally, reply)
+    };
+    match taken {
+        Taken::Answered => return socket.reply(reply, ends).await,
+        Taken::Dropped => return,
+        Taken::Later => {}
     }
     let query = query.to_vec();
     let resolver = worker.resolver.clone();
     let socket = socket.clone();
-    let source = worker.source(ends.client);
     worker.tasks.spawn(async move {
         if let Some(reply) = resolver.answer(&query, &source).await {
             socket.reply(&reply, ends).await;
         }
     });
-}
-
-fn quick(worker: &Worker, query: &[u8], client: SocketAddr, reply: &mut Vec<u8>) -> Quick {
-    let mut tally = worker.resolver.recorder.tally();
-    tally.totals.udp_queries += 1;
-    if client.port() == 0 {
-        return Quick::Unanswered;
-    }
-    worker
-        .resolver
-        .quick(query, &worker.source(client), &mut tally, reply)
 }
